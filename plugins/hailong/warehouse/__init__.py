@@ -1,0 +1,1 @@
+"""The PostgreSQL warehouse: reaching it, its embedded default, its schema versions, its builds."""
