@@ -230,7 +230,7 @@ class Embedded:
             )
 
     def _running(self, state: dict[str, str]) -> bool:
-        """True when the server of this data folder answers: the file says which process, the port says it is alive."""
+        """True when the server of this data folder answers a query: a process that is dying still holds its port."""
         try:
             lines = (Path(state["data"]) / "postmaster.pid").read_text(encoding="utf-8").splitlines()
             os.kill(int(lines[0]), 0)
@@ -241,10 +241,13 @@ class Embedded:
             pass
         if str(port) != state["port"] or (len(lines) > 7 and lines[7].strip() != "ready"):
             return False
+        import psycopg
+
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5):
-                return True
-        except OSError:
+            with psycopg.connect(self._server(state, False).uri("postgres"), connect_timeout=5) as connection:
+                connection.execute("select 1")
+            return True
+        except psycopg.OperationalError:
             return False
 
     def _start(self, state: dict[str, str]) -> dict[str, str]:

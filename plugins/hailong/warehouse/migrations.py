@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from hailong.contracts import load_contracts
 from hailong.errors import PermanentError
@@ -51,6 +52,7 @@ def migrate(settings: Settings, folder: Path = FOLDER) -> Migrated:
                     continue
                 _apply(connection, path.name, text, digest)
                 applied.append(path.name)
+            _grant_database(connection)
             with connection.transaction():
                 ensure_tables(connection, load_contracts(settings.contracts))
         finally:
@@ -74,3 +76,11 @@ def _apply(connection: psycopg.Connection, name: str, text: str, digest: str) ->
             connection.execute("insert into ops.migration (name, sha256) values (%s, %s)", (name, digest))
     except psycopg.Error as error:
         raise PermanentError(f"migration {name} failed and was rolled back: {str(error).strip()}") from error
+
+
+def _grant_database(connection: psycopg.Connection) -> None:
+    """Rights on the database itself; not in a file, because a copy or a restore of a database does not carry them."""
+    database = sql.Identifier(connection.info.dbname)
+    # dbt makes scratch schemas for past states beside the real ones; the loader copies into temporary tables.
+    connection.execute(sql.SQL("grant create, temporary on database {} to hailong_transformer").format(database))
+    connection.execute(sql.SQL("grant temporary on database {} to hailong_loader").format(database))

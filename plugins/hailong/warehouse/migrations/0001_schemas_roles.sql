@@ -28,14 +28,6 @@ create schema if not exists core authorization hailong_transformer;
 create schema if not exists facts authorization hailong_transformer;
 create schema if not exists marts authorization hailong_transformer;
 
--- dbt makes scratch schemas for past states beside the real ones.
-do $$
-begin
-    execute format('grant create, temporary on database %I to hailong_transformer', current_database());
-    execute format('grant temporary on database %I to hailong_loader', current_database());
-end
-$$;
-
 grant usage on schema raw, ops to hailong_loader, hailong_transformer, hailong_gate, hailong_publisher, hailong_reader;
 grant usage on schema rules, staging, core, facts, marts to hailong_gate, hailong_publisher, hailong_reader;
 grant usage on schema dq to hailong_transformer, hailong_publisher, hailong_reader;

@@ -1,0 +1,172 @@
+"""Shared fixtures: one PostgreSQL for the run (`HAILONG_DSN`, else an embedded one), a fresh migrated database a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from hailong.settings import Settings
+from hailong.warehouse.embedded import Embedded
+from hailong.warehouse.migrations import migrate
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHARED = PROJECT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """Superuser address of the run's server, on its maintenance database."""
+    given = os.environ.get("HAILONG_DSN")
+    if given:
+        yield given
+        return
+    home = Path(tempfile.mkdtemp(prefix="hailong-test-"))
+    home.chmod(0o755)  # our own new folder: lets the server's system user in
+    embedded = Embedded(home)
+    try:
+        yield embedded.up().uri("postgres")
+    finally:
+        embedded.down()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def on_database(dsn: str, database: str) -> str:
+    parts = urlsplit(dsn)
+    return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
+
+
+def settings_for(dsn: str, home: Path, **env: str) -> Settings:
+    return Settings.load({"PATH": os.environ["PATH"], "HAILONG_DSN": dsn, "HAILONG_HOME": str(home), **env})
+
+
+@pytest.fixture(scope="session")
+def template(server_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A migrated database that the tests' databases are copied from."""
+    name = f"hailong_template_{uuid.uuid4().hex[:8]}"
+    with _database(server_dsn, name):
+        migrate(settings_for(on_database(server_dsn, name), tmp_path_factory.mktemp("template")))
+        yield name
+
+
+@dataclass(frozen=True)
+class _Database:
+    server: str
+    name: str
+    template: str | None
+
+    def create(self) -> None:
+        source = sql.SQL(" template {}").format(sql.Identifier(self.template)) if self.template else sql.SQL("")
+        self._run(sql.SQL("create database {}{}").format(sql.Identifier(self.name), source))
+
+    def drop(self) -> None:
+        self._run(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(self.name)))
+
+    def _run(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+class _database:
+    def __init__(self, server: str, name: str, template: str | None = None) -> None:
+        self.database = _Database(server, name, template)
+
+    def __enter__(self) -> str:
+        self.database.create()
+        return self.database.name
+
+    def __exit__(self, *_: object) -> None:
+        self.database.drop()
+
+
+@pytest.fixture(scope="session")
+def new_warehouse(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
+    """Function that makes a Settings object with a fresh migrated database and an own HAILONG_HOME."""
+    made: list[_Database] = []
+
+    def make(**env: str) -> Settings:
+        database = _Database(server_dsn, f"hailong_{uuid.uuid4().hex[:10]}", template)
+        database.create()
+        made.append(database)
+        settings = settings_for(on_database(server_dsn, database.name), tmp_path_factory.mktemp("home"), **env)
+        migrate(settings)  # rights on the database itself are not copied with a template
+        return settings
+
+    yield make
+    for database in made:
+        database.drop()
+
+
+@pytest.fixture
+def warehouse(new_warehouse: Callable[..., Settings]) -> Settings:
+    return new_warehouse()
+
+
+@pytest.fixture(scope="module")
+def module_warehouse(new_warehouse: Callable[..., Settings]) -> Settings:
+    return new_warehouse()
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox: its address, the environment that points the package at it, its drop folder."""
+
+    url: str
+    env: dict[str, str]
+    drop: Path
+
+
+@pytest.fixture(scope="session")
+def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sandbox]]:
+    """Function that starts `python -m sandbox serve` with options and waits until it is ready."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> Sandbox:
+        folder = tmp_path_factory.mktemp("sandbox")
+        ready, drop = folder / "ready.json", folder / "drop"
+        drop.mkdir()
+        log = (folder / "log").open("wb")
+        command = [sys.executable, "-m", "sandbox", "serve", "--port", "0", "--ready-file", str(ready), "--drop", str(drop)]
+        child = subprocess.Popen([*command, *options], cwd=PROJECT, stdout=log, stderr=log)
+        children.append(child)
+        deadline = time.monotonic() + 120
+        while not ready.is_file():
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the sandbox did not start: {(folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+        info = json.loads(ready.read_text())
+        url = f"http://127.0.0.1:{info['port']}"
+        env = {
+            f"HAILONG_SOURCE_{system.upper()}_{key}": value
+            for system in ("tthc", "rating", "portal")
+            for key, value in (("URL", f"{url}/{system}"), ("TOKEN", info["token"]))
+        }
+        return Sandbox(url, env, drop)
+
+    yield start
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real input data; skips, saying so, where it is not at hand."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the shared data folder (../shared/data) is not here: tests on real input are left out")
+    return folder
