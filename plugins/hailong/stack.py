@@ -1,0 +1,396 @@
+"""The local Airflow stack: scheduler, DAG processor and API server on the metadata database beside the warehouse.
+
+Everything is set by environment variables (no configuration file to drift), listens on loopback, sends nothing out, and
+is found again after `kill -9`: each process is recorded in `airflow/run/` with its start time, in a session of its own.
+No triggerer: since Airflow 3.3 an approval waits without one, and no task of ours is deferrable.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from hailong.airflow_api import AirflowApi
+from hailong.errors import PermanentError, TransientError
+from hailong.settings import Settings
+from hailong.warehouse.connect import airflow_uri
+
+COMPONENTS = ("api-server", "scheduler", "dag-processor")
+# The demo's two people (requester and signer), and one who may look only.
+USERS = {"engineer": "op", "signer": "user", "viewer": "viewer"}
+PARALLELISM = 4
+DEFAULT_PORT = 8080
+
+
+def _say_nothing(_: str) -> None:
+    return None
+
+
+@dataclass
+class Stack:
+    """One Airflow under `HAILONG_HOME/airflow`. `up` and `down` are safe to repeat.
+
+    `scheduled=False` leaves the clock out: only triggered runs start (the demo, tests).
+    """
+
+    settings: Settings
+    api_port: int | None = None
+    dags: Path | None = None
+    scheduled: bool = True
+    environment: dict[str, str] = field(default_factory=dict)  # what tasks see beside our own environment
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home / "airflow"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def passwords_file(self) -> Path:
+        return self.home / "passwords.json"
+
+    @property
+    def url(self) -> str:
+        """Address of the running API server and UI."""
+        return f"http://127.0.0.1:{self._recorded_port()}"
+
+    def passwords(self) -> dict[str, str]:
+        """User name → password, made on the first call (file mode 0600)."""
+        return self._private_json(self.passwords_file, lambda: {user: secrets.token_urlsafe(12) for user in USERS})
+
+    def client(self, user: str) -> AirflowApi:
+        """Airflow's API as `user`."""
+        return AirflowApi(self.url, user, self.passwords()[user])
+
+    def running(self) -> tuple[str, ...]:
+        """Components that are alive."""
+        return tuple(name for name in COMPONENTS if self._process(name) is not None)
+
+    # -- up and down -------------------------------------------------------------------------------------------------
+
+    def up(self, expected_dags: Collection[str] = (), timeout: float = 180, tell: Callable[[str], None] = _say_nothing) -> bool:
+        """Start what is not running and wait until it is healthy and has parsed `expected_dags`.
+
+        False when the whole stack was running already. TransientError names the component and shows the end of its log.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        with self._lock():
+            if set(self.running()) == set(COMPONENTS):
+                self._wait_healthy(expected_dags, datetime.min.replace(tzinfo=UTC), timeout)
+                return False
+            self._kill_leftovers()
+            port = self._choose_port()
+            environment = self.airflow_environment(port)
+            self.migrate(environment, tell)
+            started_at = datetime.now(UTC)
+            _write_private(self.home / "run" / "port", str(port))
+            tell("starting Airflow")
+            for name in COMPONENTS:
+                self._start(name, environment)
+            try:
+                self._wait_healthy(expected_dags, started_at, timeout)
+            except BaseException:
+                self._kill_leftovers()
+                raise
+            return True
+
+    def down(self) -> bool:
+        """Stop every process of the stack, children included; False when nothing ran."""
+        if not self.home.is_dir():
+            return False
+        with self._lock():
+            return self._kill_leftovers()
+
+    def migrate(self, environment: dict[str, str] | None = None, tell: Callable[[str], None] = _say_nothing) -> None:
+        """Bring Airflow's own database to its newest schema; asked of Alembic's table first, which costs nothing."""
+        from importlib.metadata import version
+
+        uri = airflow_uri(self.settings, "postgresql")
+        installed = version("apache-airflow-core")
+        marker = self.home / "run" / "migrated"
+        state = f"{installed} {hashlib.sha256(uri.encode()).hexdigest()} {_alembic_version(uri)}"
+        if marker.is_file() and marker.read_text(encoding="utf-8") == state:
+            return
+        tell("preparing Airflow's database")
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._run("db-migrate", ["db", "migrate"], environment or self.airflow_environment(DEFAULT_PORT))
+        _write_private(marker, f"{installed} {hashlib.sha256(uri.encode()).hexdigest()} {_alembic_version(uri)}")
+
+    def airflow_environment(self, port: int) -> dict[str, str]:
+        """Environment of every Airflow process (and so of every task)."""
+        keys = self._keys()
+        project, base = self.settings.project, f"http://127.0.0.1:{port}"
+        self.passwords()
+        inherited = {name: value for name, value in self.settings.env.items() if not name.startswith("AIRFLOW__")}
+        return {
+            **inherited,
+            "HAILONG_HOME": str(self.settings.home),
+            **self.environment,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '/usr/bin:/bin')}",
+            "PYTHONUNBUFFERED": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "SCARF_ANALYTICS": "false",
+            "DO_NOT_TRACK": "1",
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags or project / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(project / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
+            "AIRFLOW__CORE__DEFAULT_TIMEZONE": self.settings.timezone,
+            "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base}/execution/",
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # getfqdn asks the network
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords_file),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow_uri(self.settings),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "3",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": base,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": keys["secret"],
+            "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(self.scheduled),
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
+            "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(self.logs / "dag_processor"),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port()),
+            "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+            "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
+            "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        }  # fmt: skip
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+
+    def _start(self, name: str, environment: dict[str, str]) -> None:
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        command = [name, *(("--skip-serve-logs",) if name == "scheduler" else ())]
+        with (self.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *command],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment,
+                cwd=self.settings.project, start_new_session=True, umask=0o077,
+            )  # fmt: skip
+        record = {"pid": process.pid, "created": psutil.Process(process.pid).create_time()}
+        _write_private(self.home / "run" / f"{name}.json", json.dumps(record))
+
+    def _run(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = self.logs / f"{name}.log"
+        with log.open("wb") as handle:
+            done = subprocess.run(
+                [sys.executable, "-m", "airflow", *arguments],
+                stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, env=environment,
+                cwd=self.settings.project, umask=0o077, check=False,
+            )  # fmt: skip
+        if done.returncode:
+            raise PermanentError(f"`airflow {' '.join(arguments)}` failed (exit {done.returncode}); {log} ends with:\n{tail(log)}")
+
+    def _process(self, name: str) -> psutil.Process | None:
+        """The recorded process if it is still that one: a pid alone may belong to somebody else by now."""
+        try:
+            record = json.loads((self.home / "run" / f"{name}.json").read_text(encoding="utf-8"))
+            process = psutil.Process(record["pid"])
+            same = abs(process.create_time() - record["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+            return process if same else None
+        except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+            return None
+
+    def _kill_leftovers(self) -> bool:
+        leaders = [process for name in COMPONENTS if (process := self._process(name)) is not None]
+        family = self._family()
+        for process in leaders:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        psutil.wait_procs(leaders, timeout=10)
+        for process in family:  # workers of a scheduler that was killed, tasks in sessions of their own
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=10)
+        for name in COMPONENTS:
+            (self.home / "run" / f"{name}.json").unlink(missing_ok=True)
+        return bool(family)
+
+    def _family(self) -> list[psutil.Process]:
+        """Every live process of the stack: the recorded ones, their descendants, and whoever shares their sessions."""
+        sessions = self._sessions()
+        found: dict[int, psutil.Process] = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+                if process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) in sessions:
+                    found[process.pid] = process
+        for process in list(found.values()):
+            with contextlib.suppress(psutil.Error):
+                found.update({child.pid: child for child in process.children(recursive=True)})
+        found.pop(os.getpid(), None)
+        return list(found.values())
+
+    def _sessions(self) -> set[int]:
+        """Session ids (= recorded pids) that are ours: the leader is alive, or gone with nobody else under its number."""
+        sessions = set()
+        for name in COMPONENTS:
+            with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+                pid = json.loads((self.home / "run" / f"{name}.json").read_text(encoding="utf-8"))["pid"]
+                if self._process(name) is not None or not psutil.pid_exists(pid):
+                    sessions.add(pid)
+        return sessions
+
+    # -- health ------------------------------------------------------------------------------------------------------
+
+    def _wait_healthy(self, expected_dags: Collection[str], started_at: datetime, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        missing = "no answer"
+        while time.monotonic() < deadline:
+            for name in COMPONENTS:
+                if self._process(name) is None:
+                    raise TransientError(
+                        f"Airflow's {name} stopped while starting; {self.logs / name}.log ends with:\n{tail(self.logs / f'{name}.log')}"
+                    )
+            missing = self._missing(expected_dags, started_at)
+            if not missing:
+                return
+            time.sleep(0.5)
+        raise TransientError(f"Airflow was not ready after {timeout:.0f} s: {missing}. Its logs: {self.logs}")
+
+    def _missing(self, expected_dags: Collection[str], started_at: datetime) -> str:
+        try:
+            api = self.client("engineer")
+            health = api.get("/api/v2/monitor/health")
+            for part, key in (("scheduler", "latest_scheduler_heartbeat"), ("dag_processor", "latest_dag_processor_heartbeat")):
+                beat = (health.get(part) or {}).get(key)
+                if not beat or datetime.fromisoformat(beat) < started_at:
+                    return f"the {part} has not reported yet"
+            parsed = {dag["dag_id"] for dag in api.dags() if datetime.fromisoformat(dag["last_parsed_time"]) >= started_at}
+            absent = sorted(set(expected_dags) - parsed)
+            if absent:
+                errors = "; ".join(f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in api.import_errors())
+                return f"DAGs not parsed: {', '.join(absent)} {errors}".rstrip()
+        except TransientError as error:
+            return str(error)
+        return ""
+
+    # -- small files -------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        (self.home / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.home / "run" / "lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def _keys(self) -> dict[str, str]:
+        def make() -> dict[str, str]:
+            fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+            return {"fernet": fernet, "jwt": secrets.token_urlsafe(48), "secret": secrets.token_urlsafe(32)}
+
+        return self._private_json(self.home / "keys.json", make)
+
+    def _private_json(self, path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
+        wanted = make()
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            present: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+            if wanted.keys() <= present.keys():
+                return present
+            wanted |= present
+        _write_private(path, json.dumps(wanted, indent=1) + "\n")
+        return wanted
+
+    def _choose_port(self) -> int:
+        for port in (self.api_port, DEFAULT_PORT):
+            if port and _is_free(port):
+                return port
+        if self.api_port:
+            raise PermanentError(f"port {self.api_port} is in use: choose another one, or stop what listens there")
+        return _free_port()
+
+    def _recorded_port(self) -> int:
+        try:
+            return int((self.home / "run" / "port").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError) as error:
+            raise PermanentError("Airflow has not been started here: run `hailong up` (or `make up`)") from error
+
+
+def tail(path: Path, lines: int = 25) -> str:
+    """The last lines of a text file, or nothing."""
+    if not path.is_file():
+        return ""
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def up(settings: Settings, api_port: int | None = None) -> Stack:
+    """`hailong up`: the stack with its schedule running; returns it (address, users)."""
+    stack = Stack(settings, api_port)
+    stack.up()
+    return stack
+
+
+def down(settings: Settings) -> bool:
+    """`hailong down`: False when nothing ran."""
+    return Stack(settings).down()
+
+
+def _alembic_version(uri: str) -> str:
+    try:
+        with psycopg.connect(uri, connect_timeout=10) as connection:
+            row: Any = connection.execute("select version_num from alembic_version").fetchone()
+            return str(row[0]) if row else ""
+    except psycopg.errors.UndefinedTable:
+        return ""
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise TransientError(
+            f"no connection to Airflow's database: {reason}. With HAILONG_DSN set, create the database named in "
+            "HAILONG_AIRFLOW_DSN (default: the warehouse's name followed by _airflow)"
+        ) from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
+        handle.write(text)
+    temporary.replace(path)
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
