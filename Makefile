@@ -1,0 +1,52 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both do all set-up themselves.
+PYTHON := $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup demo up down test test-all lint lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+setup: $(READY) ## install everything into .venv from the hashed lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; found " + sys.version.split()[0])'
+	@echo "Installing the locked packages into .venv (about 200; a few minutes on a first run)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: setup ## the main job end to end: nightly data to a published edition
+	@$(BIN)/hailong demo
+
+up: setup ## start the embedded PostgreSQL and a local Airflow
+	@$(BIN)/hailong up
+
+down: setup ## stop both
+	@$(BIN)/hailong down
+
+test: setup ## every test
+	@$(BIN)/python -m pytest
+
+test-all: setup ## every test on the embedded server, then on Debian's PostgreSQL 15
+	@$(BIN)/python -m pytest
+	@tests/with-postgres-15 $(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy, sqlfluff; they check and never repair
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint --processes 2 dbt_project/models dbt_project/macros
+
+lock: setup ## resolve requirements.lock anew, on purpose
+	@$(BIN)/python -m pip install --quiet pip-tools
+	@$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras --no-header \
+		--no-annotate --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## remove the environment and the local data
+	@if [ -x $(BIN)/hailong ]; then $(BIN)/hailong down; fi
+	rm -rf .venv .hailong
