@@ -28,7 +28,7 @@ create schema if not exists core authorization hailong_transformer;
 create schema if not exists facts authorization hailong_transformer;
 create schema if not exists marts authorization hailong_transformer;
 
-grant usage on schema raw, ops to hailong_loader, hailong_transformer, hailong_gate, hailong_publisher, hailong_reader;
+grant usage on schema raw, ops to hailong_owner, hailong_loader, hailong_transformer, hailong_gate, hailong_publisher, hailong_reader;
 grant usage on schema rules, staging, core, facts, marts to hailong_gate, hailong_publisher, hailong_reader;
 grant usage on schema dq to hailong_transformer, hailong_publisher, hailong_reader;
 grant usage on schema publish to hailong_gate, hailong_publisher, hailong_reader;

@@ -60,6 +60,7 @@ create table ops.dbt_result (
 
 grant select on all tables in schema ops to hailong_loader, hailong_transformer, hailong_gate, hailong_publisher, hailong_reader;
 grant insert on ops.batch, ops.quarantine to hailong_loader;
+grant references on ops.batch to hailong_loader;
 grant insert, update on ops.build to hailong_transformer;
 grant insert on ops.dbt_result to hailong_transformer;
 
