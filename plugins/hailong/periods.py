@@ -161,14 +161,15 @@ def cutoff_and_due(period: Period, days: WorkingDays) -> tuple[datetime, datetim
     """Local wall times of a period: cut-off (end of the 3rd working day after its end), due, and the hard line.
 
     Due is the 24th, 17:00, of the month in which the period ends, moved back to a working day; the hard line is the
-    25th, 00:00 (Article 15: "before the 25th"). A calendar whose periods end after the 20th reports in the next month.
+    25th, 00:00 (Article 15: "before the 25th"). Where the cut-off comes after that, the period reports a month later.
     """
     cutoff = datetime.combine(days.nth_from(period.end, 3) + timedelta(days=1), time())
-    month = period.last_day if cutoff.date() <= period.last_day.replace(day=24) else _next_month(period.last_day)
-    hard = datetime.combine(month.replace(day=25), time())
-    due = datetime.combine(days.at_or_before(month.replace(day=24)), time(17))
-    return cutoff, due, hard
+    month = period.last_day.replace(day=1)
+    if cutoff >= (due := _due(month, days)):
+        month = (month + timedelta(days=32)).replace(day=1)
+        due = _due(month, days)
+    return cutoff, due, datetime.combine(month.replace(day=25), time())
 
 
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+def _due(month: date, days: WorkingDays) -> datetime:
+    return datetime.combine(days.at_or_before(month.replace(day=24)), time(17))
