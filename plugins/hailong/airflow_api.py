@@ -1,4 +1,4 @@
-"""A small client of Airflow's REST API: what the demo and the end-to-end test do as a person would, through the front door."""
+"""A small client of Airflow's REST API: demo and end-to-end test use the front door, as people do."""
 
 from __future__ import annotations
 
@@ -54,9 +54,14 @@ class AirflowApi:
         return {task["task_id"]: task for task in answer["task_instances"]}
 
     def wait(
-        self, dag_id: str, run_id: str, timeout: float = 600, tell: Callable[[dict[str, Any]], None] | None = None, pause: float = 1.0
+        self,
+        dag_id: str,
+        run_id: str,
+        timeout: float = 600,
+        tell: Callable[[dict[str, Any]], None] | None = None,
+        pause: float = 1.0,
     ) -> str:
-        """Wait until the run is finished; returns `success` or `failed`. `tell` gets the task instances at each look."""
+        """Wait until the run ends; returns `success` or `failed`. `tell` gets the task instances at each look."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             state = str(self.run(dag_id, run_id)["state"])
@@ -65,7 +70,9 @@ class AirflowApi:
             if state in FINISHED:
                 return state
             time.sleep(pause)
-        raise TransientError(f"{dag_id} run {run_id} was not finished after {timeout:.0f} s: see its tasks in the Airflow UI")
+        raise TransientError(
+            f"{dag_id} run {run_id} was not finished after {timeout:.0f} s: see its tasks in the Airflow UI"
+        )
 
     def log(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
         """The text of a task's log."""
@@ -97,7 +104,7 @@ class AirflowApi:
         return found
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> dict[str, Any]:
-        """Answer an approval (`Approve` or `Reject`). RefusedError 403: not one of the assigned users; 409: answered already."""
+        """Answer an approval (`Approve`, `Reject`). RefusedError 403: not an assigned user; 409: answered already."""
         body = {"chosen_options": [option], "params_input": {}}
         found: dict[str, Any] = self._request("PATCH", _hitl(dag_id, run_id, task_id), json=body)
         return found
@@ -120,13 +127,18 @@ class AirflowApi:
         try:
             return self._client.request(method, path, **arguments)
         except httpx.TransportError as error:
-            raise TransientError(f"Airflow at {self._client.base_url} does not answer: {error}. Is it up (`hailong up`)?") from error
+            raise TransientError(
+                f"Airflow at {self._client.base_url} does not answer: {error}. Is it up (`hailong up`)?"
+            ) from error
 
     def _checked(self, response: httpx.Response, what: str) -> Any:
         if response.status_code >= 500:
             raise TransientError(f"Airflow: {what} gave {response.status_code}: {response.text[:300]}")
         if response.status_code >= 400:
-            raise RefusedError(f"Airflow refused {what} for '{self.user}' ({response.status_code}): {response.text[:500]}", response.status_code)
+            raise RefusedError(
+                f"Airflow refused {what} for '{self.user}' ({response.status_code}): {response.text[:500]}",
+                response.status_code,
+            )
         return response.json() if response.content else None
 
 

@@ -7,6 +7,7 @@ do; heavy imports wait until their command runs.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import date, datetime
@@ -259,8 +260,14 @@ def explain(
 
 
 @app.command(epilog=example("hailong status"))
-def status(as_json: JsonOption = False) -> None:
+def status(
+    deadline: Annotated[bool, typer.Option("--deadline", help="What is due instead: exit 1 while a period is overdue.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Ledger totals per feed, the last build, and the editions."""
+    if deadline:
+        _deadline(as_json)
+        return
     from hailong.load.ledger import ledger_summary
     from hailong.warehouse.connect import connect
 
@@ -372,6 +379,15 @@ def _moment(text: str | None, settings: Settings, option: str) -> datetime | Non
     return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(settings.timezone))
 
 
+def _deadline(as_json: bool) -> None:
+    from hailong.publish.deadline import check
+
+    state = check(Settings.load())
+    _show(state, as_json)
+    if not state.ok:
+        raise typer.Exit(1)
+
+
 def _newest_candidate(period: str) -> str:
     from hailong.publish.candidate import newest
 
@@ -414,7 +430,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except UsageError as error:
         _fail("wrong use", error, 2)
     except TransientError as error:
-        _fail("transient error", error, 1)
+        # Airflow's tasks ask for a status of its own, so that they retry this kind only; people see 0, 1 or 2.
+        _fail("transient error", error, int(os.environ.get("HAILONG_TRANSIENT_EXIT", "1")))
     except HailongError as error:
         _fail("error", error, 1)
     sys.exit(0)

@@ -90,12 +90,14 @@ class Stack:
 
     # -- up and down -------------------------------------------------------------------------------------------------
 
-    def up(self, expected_dags: Collection[str] = (), timeout: float = 180, tell: Callable[[str], None] = _say_nothing) -> bool:
+    def up(
+        self, expected_dags: Collection[str] = (), timeout: float = 180, tell: Callable[[str], None] = _say_nothing
+    ) -> bool:
         """Start what is not running and wait until it is healthy and has parsed `expected_dags`.
 
         False when the whole stack was running already. TransientError names the component and shows the end of its log.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock():
             if set(self.running()) == set(COMPONENTS):
                 self._wait_healthy(expected_dags, datetime.min.replace(tzinfo=UTC), timeout)
@@ -134,7 +136,7 @@ class Stack:
         if marker.is_file() and marker.read_text(encoding="utf-8") == state:
             return
         tell("preparing Airflow's database")
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._run("db-migrate", ["db", "migrate"], environment or self.airflow_environment(DEFAULT_PORT))
         _write_private(marker, f"{installed} {hashlib.sha256(uri.encode()).hexdigest()} {_alembic_version(uri)}")
 
@@ -209,7 +211,9 @@ class Stack:
                 cwd=self.settings.project, umask=0o077, check=False,
             )  # fmt: skip
         if done.returncode:
-            raise PermanentError(f"`airflow {' '.join(arguments)}` failed (exit {done.returncode}); {log} ends with:\n{tail(log)}")
+            raise PermanentError(
+                f"`airflow {' '.join(arguments)}` failed (exit {done.returncode}); {log} ends with:\n{tail(log)}"
+            )
 
     def _process(self, name: str) -> psutil.Process | None:
         """The recorded process if it is still that one: a pid alone may belong to somebody else by now."""
@@ -251,7 +255,7 @@ class Stack:
         return list(found.values())
 
     def _sessions(self) -> set[int]:
-        """Session ids (= recorded pids) that are ours: the leader is alive, or gone with nobody else under its number."""
+        """Session ids (= recorded pids) that are ours: the leader lives, or is gone and its number not taken."""
         sessions = set()
         for name in COMPONENTS:
             with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
@@ -268,9 +272,8 @@ class Stack:
         while time.monotonic() < deadline:
             for name in COMPONENTS:
                 if self._process(name) is None:
-                    raise TransientError(
-                        f"Airflow's {name} stopped while starting; {self.logs / name}.log ends with:\n{tail(self.logs / f'{name}.log')}"
-                    )
+                    log = self.logs / f"{name}.log"
+                    raise TransientError(f"Airflow's {name} stopped while starting; {log} ends with:\n{tail(log)}")
             missing = self._missing(expected_dags, started_at)
             if not missing:
                 return
@@ -281,14 +284,21 @@ class Stack:
         try:
             api = self.client("engineer")
             health = api.get("/api/v2/monitor/health")
-            for part, key in (("scheduler", "latest_scheduler_heartbeat"), ("dag_processor", "latest_dag_processor_heartbeat")):
+            for part, key in (
+                ("scheduler", "latest_scheduler_heartbeat"),
+                ("dag_processor", "latest_dag_processor_heartbeat"),
+            ):
                 beat = (health.get(part) or {}).get(key)
                 if not beat or datetime.fromisoformat(beat) < started_at:
                     return f"the {part} has not reported yet"
-            parsed = {dag["dag_id"] for dag in api.dags() if datetime.fromisoformat(dag["last_parsed_time"]) >= started_at}
+            parsed = {
+                dag["dag_id"] for dag in api.dags() if datetime.fromisoformat(dag["last_parsed_time"]) >= started_at
+            }
             absent = sorted(set(expected_dags) - parsed)
             if absent:
-                errors = "; ".join(f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in api.import_errors())
+                errors = "; ".join(
+                    f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in api.import_errors()
+                )
                 return f"DAGs not parsed: {', '.join(absent)} {errors}".rstrip()
         except TransientError as error:
             return str(error)

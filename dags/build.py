@@ -1,0 +1,27 @@
+"""The nightly build: by the clock, with whatever has landed. One at a time."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, CronTriggerTimetable
+from hailong.airflow_tasks import HailongOperator
+from hailong.settings import Settings
+
+DOC = """### The warehouse, rebuilt as of the newest batch
+Staging, core, facts and marts; afterwards every key and constraint is proved to stand, and Great Expectations looks at
+what has landed. Runs by the clock and not by events: one feed that is late must not stop the other six. A feed that
+failed shows in its own DAG, in `hailong status`, and at the gate of the candidate.
+"""
+
+with DAG(
+    dag_id="build__warehouse",
+    schedule=CronTriggerTimetable("0 3 * * *", timezone=Settings.load().timezone),
+    description="Staging, core, facts and marts as of the newest batch",
+    doc_md=DOC,
+    catchup=False,
+    max_active_runs=1,
+    tags=["build"],
+    default_args={"owner": "data-engineering", "retries": 1, "retry_delay": timedelta(minutes=10)},
+):
+    build = HailongOperator(task_id="build", command=["build", "--json"], execution_timeout=timedelta(hours=4))
+    gate = HailongOperator(task_id="gate", command=["gate", "--landed"], execution_timeout=timedelta(hours=1))
+    build >> gate

@@ -1,0 +1,144 @@
+"""What our DAGs are made of: one call of the command line per task, and the sign-off.
+
+Imported when DAG files are parsed, so it needs `airflow.sdk` and the standard provider only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from hailong.settings import PROJECT
+
+TRANSIENT_EXIT = 75  # EX_TEMPFAIL: what the command line ends with on a TransientError when it is asked to
+
+
+class HailongOperator(BaseOperator):
+    """Runs `hailong COMMAND… --option value…` in its own process; returns the JSON object it prints last, if any.
+
+    An option whose value is empty is left out. Retried only after a transient failure (or when the process was killed):
+    everything else would fail in the same way again. `skip_when` names a key of the answer: when it is set there, the
+    rest of the DAG is skipped, because there is nothing to do.
+    """
+
+    template_fields: Sequence[str] = ("command", "options")
+    ui_color = "#e8f0e4"
+
+    def __init__(
+        self,
+        *,
+        command: Sequence[str],
+        options: Mapping[str, str] | None = None,
+        skip_when: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.command = list(command)
+        self.options = dict(options or {})
+        self.skip_when = skip_when
+        self._process: subprocess.Popen[str] | None = None
+
+    def execute(self, context: Any) -> dict[str, Any] | None:
+        arguments = [*self.command]
+        for name, value in self.options.items():
+            if value not in ("", "None"):
+                arguments += [name, value]
+        status, answer = self._call(arguments)
+        spoken = "hailong " + " ".join(arguments)
+        if status == TRANSIENT_EXIT or status < 0:
+            raise AirflowException(f"`{spoken}` failed for now (exit {status}); it is tried again if retries are left")
+        if status:
+            raise AirflowFailException(f"`{spoken}` was refused or failed (exit {status}); its message stands above")
+        if self.skip_when and answer and answer.get(self.skip_when):
+            context["ti"].xcom_push("return_value", answer)
+            raise AirflowSkipException(f"nothing to do: {self.skip_when} is {answer[self.skip_when]}")
+        return answer
+
+    def on_kill(self) -> None:
+        if self._process and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+
+    def _call(self, arguments: list[str]) -> tuple[int, dict[str, Any] | None]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "hailong.cli", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
+            errors="replace", cwd=PROJECT, env={**os.environ, "HAILONG_TRANSIENT_EXIT": str(TRANSIENT_EXIT)},
+            start_new_session=True,
+        )  # fmt: skip
+        answer = None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.log.info("%s", line.rstrip())
+            answer = _json_object(line) or answer
+        return self._process.wait(), answer
+
+
+class SignOff(ApprovalOperator):
+    """Waits, without holding a worker, until one of `HAILONG_SIGNERS` approves or rejects.
+
+    The one who asked for the run is struck off the list; with nobody left the task fails, because Airflow lets any user
+    answer when the list is empty. The answer is pushed under the key `answer` either way: a rejection skips what is
+    downstream before anything can be returned.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(assigned_users=[{"id": name, "name": name} for name in _signers()], **kwargs)
+
+    def execute(self, context: Any) -> Any:
+        requester = context["dag_run"].triggering_user_name
+        allowed = [name for name in _signers() if name != requester]
+        if not allowed:
+            raise AirflowFailException(
+                f"nobody may sign what '{requester}' asked for: set HAILONG_SIGNERS to Airflow user ids of signers"
+            )
+        self.assigned_users = [{"id": name, "name": name} for name in allowed]
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        by = event.get("responded_by_user") or {}
+        chosen = event.get("chosen_options") or [""]
+        context["ti"].xcom_push("answer", {"by": by.get("id"), "approved": chosen[0] == self.APPROVE})
+        return super().execute_complete(context, event)
+
+
+class RecordAnswer(HailongOperator):
+    """Copies the answer of `sign_off` into `publish.approval`, with the warnings of `gate` that it showed."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(command=["approve"], **kwargs)
+
+    def execute(self, context: Any) -> dict[str, Any] | None:
+        pull = context["ti"].xcom_pull
+        answer, gate = pull(task_ids="sign_off", key="answer"), pull(task_ids="gate") or {}
+        if not answer or not answer.get("by"):
+            raise AirflowFailException("the sign-off has no answer by a named user: nothing is recorded or published")
+        seen = [part for warning in gate.get("warnings", []) for part in ("--warning-seen", warning["expectation_id"])]
+        verdict = [] if answer["approved"] else ["--reject"]
+        candidate_id = pull(task_ids="candidate")["candidate_id"]
+        self.command = [
+            "approve", candidate_id, "--by", answer["by"], "--channel", "airflow", *verdict, *seen, "--json",
+        ]  # fmt: skip
+        return super().execute(context)
+
+
+def _signers() -> list[str]:
+    return [name.strip() for name in os.environ.get("HAILONG_SIGNERS", "").split(",") if name.strip()]
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
