@@ -1,0 +1,924 @@
+"""Indices A-E and K of Decision 104/2024/QĐ-UBND over plain records, written to be read beside the text of the method.
+
+Promise: given the records of every load in order, `score` returns one row per unit x index and one per unit for every
+period, with exact fractions inside and decimals rounded half away from zero outside. It is slow-ish, simple, and shares
+no code with the warehouse: where the two differ, one of them is wrong.
+
+It computes the policy's default reading, and the few alternatives that are cheap; any other value of a parameter is
+refused, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+INDICES = ("A", "B", "C", "D", "E")
+ONE_DAY = timedelta(days=1)
+ON_TIME = "PETITION_PROCESSING_ON_TIME"
+HANDLED_WELL = "PETITION_HANDLING_SATISFACTION"
+SATISFACTION_GROUP = "handling-satisfaction"
+
+
+# ---------------------------------------------------------------- plain records
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point in time as a source gave it: with a zone, and whether it was only a date."""
+
+    at: datetime
+    is_date: bool = False
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An agency of the unit register; `valid_to` is the first day on which it no longer exists."""
+
+    unit_code: str
+    unit_name: str
+    peer_group: str
+    valid_from: date
+    valid_to: date | None = None
+    unit_name_en: str = ""
+    unit_kind: str = "department"
+    peer_group_name: str = ""
+    parent_unit_code: str | None = None
+    is_scored: bool = True
+    is_receiving_only: bool = False
+    posting_places: str | None = "desk;website"
+    gso_code: str | None = None
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """A procedure of the register: how long it may take."""
+
+    procedure_code: str
+    procedure_name: str = ""
+    field_code: str = "F01"
+    field_name: str = ""
+    limit_working_days: int | None = None
+    is_at_once: bool = False
+    permitted_supplements: int = 1
+
+
+@dataclass(frozen=True)
+class Code:
+    """One line of the code map: what a source's code means here."""
+
+    system: str
+    code_kind: str
+    source_code: str
+    target_code: str | None
+    treatment: str = "good"
+
+
+@dataclass(frozen=True)
+class Supplement:
+    """A request to complete a dossier."""
+
+    supplement_id: str
+    requested_at: Moment | None
+    status_code: str | None
+    received_at: Moment | None = None
+    due_before_at: Moment | None = None
+    due_after_at: Moment | None = None
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """One version of a dossier, with source codes."""
+
+    dossier_code: str
+    procedure_code: str | None
+    status_code: str
+    received_at: Moment | None
+    due_at: Moment | None = None
+    finished_at: Moment | None = None
+    returned_at: Moment | None = None
+    resolving_unit: str | None = None
+    receiving_unit: str | None = None
+    channel_code: str = "1"
+    is_dummy_identity: bool = False
+    is_test_record: bool = False
+    supplements: tuple[Supplement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rating:
+    """One rating, with source codes."""
+
+    rating_id: str
+    level_code: str
+    rated_at: Moment
+    channel_code: str
+    dossier_code: str | None = None
+    unit_code: str | None = None
+    device_code: str | None = None
+    question_code: str | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of the portal's group, as landed."""
+
+    code: str
+    numerator: int | None
+    denominator: int | None
+    score: Decimal | None = None
+    max_score: Decimal = Decimal(6)
+
+
+@dataclass(frozen=True)
+class PortalRow:
+    """The portal's own answer for one department and one window (both days inclusive)."""
+
+    department_id: str
+    window_from: date
+    window_to: date
+    total_score: Decimal | None
+    total_max_score: Decimal | None
+    total_petitions: int
+    total_dossiers: int
+    metrics: tuple[Metric, ...] = ()
+    group_code: str = SATISFACTION_GROUP
+    is_overview: bool = False
+
+
+@dataclass(frozen=True)
+class PostingCheck:
+    """One check of one posting place, with source codes."""
+
+    check_id: str
+    unit_code: str
+    place_code: str
+    checked_on: date
+    result_code: str
+    checker_kind_code: str = "Văn phòng UBND Thành phố"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A rule set with its validity; `parameters` are the texts of the seed."""
+
+    policy_id: str
+    valid_from: date
+    valid_to: date | None
+    calendar_code: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Period:
+    """A reporting period `[start, end)`."""
+
+    period_code: str
+    kind: str
+    start: date
+    end: date
+
+
+@dataclass
+class Batch:
+    """What one round of loading brought: later rounds replace earlier versions of the same record."""
+
+    dossiers: list[Dossier] = field(default_factory=list)
+    ratings: list[Rating] = field(default_factory=list)
+    portal_rows: list[PortalRow] = field(default_factory=list)
+    posting_checks: list[PostingCheck] = field(default_factory=list)
+
+
+@dataclass
+class World:
+    """Everything the scorer reads."""
+
+    units: list[Unit] = field(default_factory=list)
+    procedures: list[Procedure] = field(default_factory=list)
+    codes: list[Code] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+
+
+Row = dict[str, object]
+
+
+# ---------------------------------------------------------------- numbers and days
+
+
+def rounded(value: Fraction, places: int) -> Decimal:
+    """`value` to so many decimals, half away from zero, without passing through a float."""
+    scaled = abs(value) * 10**places
+    whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
+    return Decimal(-whole if value < 0 else whole).scaleb(-places)
+
+
+class WorkingDays:
+    """The calendar of days on and off; a day it does not know is an error, not a guess."""
+
+    def __init__(self, is_working: Mapping[date, bool]) -> None:
+        self._is_working = is_working
+        days = sorted(is_working)
+        self._count: dict[date, int] = {}
+        seen = 0
+        for day in days:
+            seen += is_working[day]
+            self._count[day] = seen
+
+    def is_working(self, day: date) -> bool:
+        return self._is_working[day]
+
+    def first_from(self, day: date) -> date:
+        """The day itself when it is worked, else the next one that is."""
+        while not self._is_working[day]:
+            day += ONE_DAY
+        return day
+
+    def nth_after(self, day: date, n: int) -> date:
+        """The n-th working day after a day; 0 is the day itself."""
+        for _ in range(n):
+            day = self.first_from(day + ONE_DAY)
+        return day
+
+    def between(self, after: date, until: date) -> int:
+        """Working days d with after < d <= until."""
+        return max(0, self._count[until] - self._count[after]) if until > after else 0
+
+
+# ---------------------------------------------------------------- one point in time against another
+
+
+@dataclass(frozen=True)
+class Local:
+    """A moment as the people of the city read it: a day, and a clock time where one is known."""
+
+    day: date
+    clock: time | None
+
+    @property
+    def instant(self) -> datetime:
+        return datetime.combine(self.day, self.clock or time())
+
+
+def not_after(first: Local, second: Local) -> bool:
+    """first <= second at the coarser precision of the two."""
+    if first.clock is None or second.clock is None:
+        return first.day <= second.day
+    return first.instant <= second.instant
+
+
+# ---------------------------------------------------------------- the scorer
+
+
+SUPPORTED: dict[str, set[str]] = {
+    "due_basis": {"legal", "first", "source_current"},
+    "due_missing": {"procedure", "exclude"},
+    "b_population": {"resolved"},
+    "b_threshold": {"absolute"},
+    "b_source": {"events"},
+    "b_applicant_fault": {"count"},
+    "c_question": {"attitude"},
+    "c_channels": {"art9"},
+    "c_repeat": {"each"},
+    "c_middle_level": {"good", "normal"},
+    "d_definition": {"portal_group"},
+    "d_zero_dossier": {"portal"},
+    "e_basis": {"latest"},
+    "e_self_check": {"accept"},
+    "missing_index": {"block"},
+    "k_equal": {"undetermined", "satisfied", "not_satisfied"},
+    "attribution": {"resolving", "receiving"},
+    "interlinked": {"in_charge"},
+    "inherited_overdue": {"count"},
+    "territory": {"all"},
+}
+
+
+@dataclass
+class Counted:
+    """What one unit's day list holds: (day, points or None when excluded)."""
+
+    day: date
+    point: Fraction | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened to one dossier, for reading a difference."""
+
+    dossier_code: str
+    unit_code: str | None
+    day: date
+    due: Local | None
+    a_point: Fraction | None
+    a_excluded: str | None
+    b_point: Fraction | None
+    b_excluded: str | None
+    returns: int
+
+
+class Scorer:
+    """Scores a world under one list of policies and one calendar of days."""
+
+    def __init__(
+        self,
+        world: World,
+        policies: Sequence[Policy],
+        is_working: Mapping[date, bool],
+        level_classes: Mapping[str, str],
+        timezone: str = "Asia/Ho_Chi_Minh",
+    ) -> None:
+        self.world = world
+        self.policies = sorted(policies, key=lambda policy: policy.valid_from)
+        for policy in self.policies:
+            for name, allowed in SUPPORTED.items():
+                if policy.parameters[name] not in allowed:
+                    raise ValueError(f"The oracle does not know {name} = {policy.parameters[name]}")
+        self.days = WorkingDays(is_working)
+        self.level_classes = level_classes
+        self.zone = ZoneInfo(timezone)
+        self.units = {unit.unit_code: unit for unit in world.units}
+        self.procedures = {procedure.procedure_code: procedure for procedure in world.procedures}
+        self.codes = {(code.system, code.code_kind, code.source_code): code for code in world.codes}
+        self.histories = self._histories()
+
+    # -- versions and codes
+
+    def _histories(self) -> dict[str, list[Dossier]]:
+        """Versions of each dossier, oldest first; within one batch the last one counts, a repetition is no version."""
+        histories: dict[str, list[Dossier]] = defaultdict(list)
+        for batch in self.world.batches:
+            for code, dossier in {dossier.dossier_code: dossier for dossier in batch.dossiers}.items():
+                if not histories[code] or histories[code][-1] != dossier:
+                    histories[code].append(dossier)
+        return histories
+
+    def meaning(self, system: str, kind: str, source_code: str | None) -> str | None:
+        """What a source's code means; null when the map says to ignore it."""
+        if source_code is None:
+            return None
+        code = self.codes[(system, kind, source_code)]
+        return None if code.treatment == "ignored" else code.target_code
+
+    def unit_of(self, system: str, source_code: str | None) -> str | None:
+        """The registered unit behind a source's code, if there is one."""
+        unit_code = self.meaning(system, "unit", source_code)
+        return unit_code if unit_code in self.units else None
+
+    def local(self, moment: Moment, parameters: Mapping[str, str]) -> Local:
+        at = moment.at.astimezone(self.zone)
+        date_only = moment.is_date or (parameters["midnight_is_date"] == "true" and at.time() == time(0, 0, 0))
+        return Local(at.date(), None if date_only else at.time())
+
+    # -- A and B: one dossier
+
+    def first_due(self, history: Sequence[Dossier]) -> Moment | None:
+        """The due date the citizen was given first, as far as the versions seen can tell."""
+        for version in history:
+            if version.due_at is None:
+                continue
+            told = [item for item in version.supplements if item.due_before_at is not None]
+            if told:
+                earliest = min(told, key=_by_request)
+                return earliest.due_before_at
+            return version.due_at
+        return None
+
+    def due_moment(self, history: Sequence[Dossier], parameters: Mapping[str, str]) -> Local | None:
+        """When the result was owed under the policy; None when nobody can say."""
+        current = history[-1]
+        basis = parameters["due_basis"]
+        if basis == "source_current":
+            due = current.due_at
+        else:
+            due = self.first_due(history)
+            complete = [
+                item
+                for item in current.supplements
+                if self.meaning("tthc", "supplement_status", item.status_code) == "received_in_full"
+                and item.received_at is not None
+                and item.due_after_at is not None
+            ]
+            if basis == "legal" and complete:
+                last = max(complete, key=_by_receipt)
+                due = last.due_after_at
+        if due is not None:
+            owed: Local | None = self.local(due, parameters)
+        elif parameters["due_missing"] == "procedure":
+            owed = self.due_by_procedure(current, parameters)
+        else:
+            owed = None
+        if owed is not None and not self.days.is_working(owed.day):
+            owed = Local(self.days.first_from(owed.day), None)
+        return owed
+
+    def due_by_procedure(self, dossier: Dossier, parameters: Mapping[str, str]) -> Local | None:
+        """The due day that the procedure register implies."""
+        if dossier.procedure_code is None or dossier.received_at is None:
+            return None
+        procedure = self.procedures.get(".".join(dossier.procedure_code.split(".")[:2]))
+        if procedure is None:
+            return None
+        received = self.local(dossier.received_at, parameters)
+        if procedure.is_at_once:
+            hour, minute = parameters["at_once_cutoff"].split(":")
+            if received.clock is not None and received.clock >= time(int(hour), int(minute)):
+                return Local(self.days.first_from(received.day + ONE_DAY), None)
+            return Local(received.day, None)
+        if procedure.limit_working_days is None:
+            return None
+        return Local(self.days.nth_after(received.day, procedure.limit_working_days), None)
+
+    def returns(self, dossier: Dossier, result: Local, parameters: Mapping[str, str]) -> int:
+        """How many times the dossier was handed back for completion before its result."""
+        received = self.local(dossier.received_at, parameters) if dossier.received_at else None
+        counted = set()
+        for item in dossier.supplements:
+            if self.meaning("tthc", "supplement_status", item.status_code) in ("fee", "cancelled"):
+                continue
+            if item.requested_at is None:
+                continue
+            requested = self.local(item.requested_at, parameters)
+            if (received is None or not_after(received, requested)) and not_after(requested, result):
+                counted.add(item.supplement_id)
+        return len(counted)
+
+    def dossier_outcome(self, history: Sequence[Dossier], parameters: Mapping[str, str]) -> Outcome | None:
+        """Day, unit, points and exclusions of one dossier, or None when it has no result."""
+        dossier = history[-1]
+        status = self.meaning("tthc", "dossier_status", dossier.status_code)
+        if status not in parameters["result_statuses"].split(","):
+            return None
+        moment = dossier.finished_at or dossier.returned_at
+        if moment is None:
+            return None
+        result = self.local(moment, parameters)
+        by_receiver = parameters["attribution"] == "receiving"
+        unit_code = self.unit_of("tthc", dossier.receiving_unit if by_receiver else dossier.resolving_unit)
+        due = self.due_moment(history, parameters)
+        returns = self.returns(dossier, result, parameters)
+        excluded = None
+        if dossier.is_test_record:
+            excluded = "test_record"
+        elif dossier.received_at and not not_after(self.local(dossier.received_at, parameters), result):
+            excluded = "finish_before_receipt"
+        a_excluded = excluded or ("no_due_date" if due is None else None)
+        return Outcome(
+            dossier_code=dossier.dossier_code,
+            unit_code=unit_code,
+            day=result.day,
+            due=due,
+            a_point=self.timeliness(due, result, parameters) if due and not a_excluded else None,
+            a_excluded=a_excluded,
+            b_point=None if excluded else Fraction(returns <= int(parameters["b_max_returns"])),
+            b_excluded=excluded,
+            returns=returns,
+        )
+
+    def timeliness(self, due: Local, result: Local, parameters: Mapping[str, str]) -> Fraction:
+        if not_after(result, due):
+            return Fraction(1)
+        if self.days.between(due.day, result.day) <= int(parameters["a_grace_working_days"]):
+            return Fraction(parameters["a_point_within_grace"])
+        return Fraction(0)
+
+    # -- C: one rating
+
+    def rated_unit(self, rating: Rating) -> str | None:
+        """Whose rating this is."""
+        if rating.unit_code is not None:
+            named = self.unit_of("rating", rating.unit_code)
+            if named is not None:
+                return named
+        history = self.histories.get(rating.dossier_code) if rating.dossier_code else None
+        if self.meaning("rating", "rating_channel", rating.channel_code) in ("desk", "kiosk"):
+            if history:
+                return self.unit_of("tthc", history[-1].receiving_unit)
+            device_unit = self.meaning("rating", "device", rating.device_code)
+            return device_unit if device_unit in self.units else None
+        return self.unit_of("tthc", history[-1].resolving_unit) if history else None
+
+    def attitude(self, rating: Rating, parameters: Mapping[str, str]) -> Fraction | None:
+        """The point of a rating, or None when it does not answer the question of attitude."""
+        question = self.meaning("rating", "rating_question", rating.question_code)
+        if rating.question_code is not None and question != "attitude":
+            return None
+        level = self.meaning("rating", "rating_level", rating.level_code)
+        level_class = self.level_classes[level or ""]
+        good = level_class == "good" or (level_class == "middle" and parameters["c_middle_level"] == "good")
+        return Fraction(good)
+
+    # -- events by unit
+
+    def events(self, parameters: Mapping[str, str]) -> dict[str, dict[str, list[Counted]]]:
+        """Dated points of A, B and C by unit."""
+        found: dict[str, dict[str, list[Counted]]] = {index: defaultdict(list) for index in "ABC"}
+        for history in self.histories.values():
+            outcome = self.dossier_outcome(history, parameters)
+            if outcome and outcome.unit_code:
+                found["A"][outcome.unit_code].append(Counted(outcome.day, outcome.a_point))
+                found["B"][outcome.unit_code].append(Counted(outcome.day, outcome.b_point))
+        ratings = {rating.rating_id: rating for batch in self.world.batches for rating in batch.ratings}
+        for rating in ratings.values():
+            point = self.attitude(rating, parameters)
+            unit_code = self.rated_unit(rating)
+            if point is not None and unit_code:
+                found["C"][unit_code].append(Counted(self.local(rating.rated_at, parameters).day, point))
+        return found
+
+    def portal_rows(self) -> dict[tuple[str, date, date], PortalRow]:
+        """The latest portal row by unit and (inclusive) window."""
+        rows = {}
+        for batch in self.world.batches:
+            for row in batch.portal_rows:
+                unit_code = self.unit_of("portal", row.department_id) if not row.is_overview else None
+                if unit_code and row.group_code == SATISFACTION_GROUP:
+                    rows[(unit_code, row.window_from, row.window_to)] = row
+        return rows
+
+    def checks(self) -> dict[tuple[str, str], list[tuple[date, bool]]]:
+        """Checks by unit and place: day and whether it passed."""
+        latest = {check.check_id: check for batch in self.world.batches for check in batch.posting_checks}
+        found: dict[tuple[str, str], list[tuple[date, bool]]] = defaultdict(list)
+        for check in latest.values():
+            unit_code = self.unit_of("inspection", check.unit_code)
+            place = self.meaning("inspection", "posting_place", check.place_code)
+            result = self.meaning("inspection", "posting_result", check.result_code)
+            if unit_code and place and result:
+                found[(unit_code, place)].append((check.checked_on, result == "pass"))
+        return found
+
+    # -- windows
+
+    def policy_of(self, period: Period) -> Policy:
+        """The policy in force on the last day of the period, else the first there ever was."""
+        last_day = period.end - ONE_DAY
+        for policy in self.policies:
+            if policy.valid_from <= last_day and (policy.valid_to is None or last_day < policy.valid_to):
+                return policy
+        return self.policies[0]
+
+    def score(self, periods: Iterable[Period]) -> tuple[list[Row], list[Row]]:
+        """Rows of index_score and of k_score for the periods."""
+        portal, checks = self.portal_rows(), self.checks()
+        events_by_policy: dict[str, dict[str, dict[str, list[Counted]]]] = {}
+        index_rows: list[Row] = []
+        k_rows: list[Row] = []
+        for period in periods:
+            policy = self.policy_of(period)
+            if policy.policy_id not in events_by_policy:
+                events_by_policy[policy.policy_id] = self.events(policy.parameters)
+            of_period = []
+            for unit in self.world.units:
+                window = window_of(period, unit, policy)
+                if not unit.is_scored or window is None:
+                    continue
+                row = self._row(period, unit, policy, window, events_by_policy[policy.policy_id], portal, checks)
+                index_rows.extend(row.indices)
+                of_period.append(row.k)
+            add_ranks(of_period, int(policy.parameters["rank_scale"]))
+            k_rows.extend(of_period)
+        return index_rows, k_rows
+
+    def _row(
+        self,
+        period: Period,
+        unit: Unit,
+        policy: Policy,
+        window: Window,
+        events: Mapping[str, Mapping[str, Sequence[Counted]]],
+        portal: Mapping[tuple[str, date, date], PortalRow],
+        checks: Mapping[tuple[str, str], Sequence[tuple[date, bool]]],
+    ) -> UnitRow:
+        portal_row = portal.get((unit.unit_code, period.start, period.end - ONE_DAY))
+        scores: dict[str, Score] = {}
+        for index in INDICES:
+            barred = not_owed(index, unit, window, policy)
+            if barred:
+                scores[index] = barred
+            elif index in "ABC":
+                reason = "no_rating" if index == "C" else "no_resolved_dossier"
+                scores[index] = quotient(events[index].get(unit.unit_code, ()), window, reason)
+            elif index == "D":
+                scores[index] = petitions(portal_row)
+            else:
+                scores[index] = posting(unit, window, checks, int(policy.parameters["e_valid_days"]))
+        common: Row = {
+            "period_code": period.period_code,
+            "calendar_code": policy.calendar_code,
+            "unit_code": unit.unit_code,
+            "policy_id": policy.policy_id,
+            "window_start": window.start,
+            "window_end": window.end,
+        }
+        indices = [{**common, "index_code": index, **scores[index].columns()} for index in INDICES]
+        k = total(unit, window, policy, scores, portal_row)
+        return UnitRow(indices, {**common, **k, "window_clipped": ";".join(window.clipped) or None})
+
+
+@dataclass(frozen=True)
+class UnitRow:
+    """The rows of one unit in one period."""
+
+    indices: list[Row]
+    k: Row
+
+
+@dataclass(frozen=True)
+class Window:
+    """The days of a period that count for a unit."""
+
+    start: date
+    end: date
+    clipped: tuple[str, ...]
+    before_policy: bool
+
+    @property
+    def days(self) -> int:
+        return (self.end - self.start).days
+
+
+def window_of(period: Period, unit: Unit, policy: Policy) -> Window | None:
+    """Period ∩ unit ∩ policy; None when the unit does not exist in the period.
+
+    What lies wholly before the policy keeps its days, so that the row can say which days are not judged.
+    """
+    start, end = max(period.start, unit.valid_from), min(period.end, unit.valid_to or period.end)
+    if start >= end:
+        return None
+    clipped = []
+    if unit.valid_from > period.start:
+        clipped.append("unit_started")
+    if unit.valid_to and unit.valid_to < period.end:
+        clipped.append("unit_ended")
+    if end <= policy.valid_from:
+        return Window(start, end, tuple(clipped), before_policy=True)
+    if policy.valid_from > start:
+        clipped.append("policy_started")
+        start = policy.valid_from
+    if policy.valid_to and policy.valid_to < end:
+        clipped.append("policy_ended")
+        end = policy.valid_to
+    return Window(start, end, tuple(clipped), before_policy=False)
+
+
+# ---------------------------------------------------------------- indices
+
+
+@dataclass(frozen=True)
+class Score:
+    """One index of one unit; `value` only when scored."""
+
+    status: str
+    reason: str | None
+    numerator: Fraction | None = None
+    denominator: Fraction | None = None
+    excluded: int | None = None
+    value: Fraction | None = None
+
+    def columns(self) -> Row:
+        return {
+            "numerator": None if self.numerator is None else rounded(self.numerator, 15),
+            "denominator": None if self.denominator is None else rounded(self.denominator, 15),
+            "excluded": self.excluded,
+            "value": None if self.value is None else rounded(self.value, 15),
+            "status": self.status,
+            "status_reason": self.reason,
+        }
+
+
+def unit_bar(unit: Unit, window: Window, policy: Policy, index: str) -> str | None:
+    """Why a unit does not owe an index (or K), in the order in which it is said."""
+    if unit.parent_unit_code is not None and index in ("D", "E", "K"):
+        return "sub_unit"
+    if unit.is_receiving_only and index in ("A", "B", "D", "K"):
+        return "receiving_only"
+    if window.days < int(policy.parameters["min_window_days"]):
+        return "window_too_short"
+    return None
+
+
+def not_owed(index: str, unit: Unit, window: Window, policy: Policy) -> Score | None:
+    if window.before_policy:
+        return Score("before_rule", "before_policy")
+    reason = unit_bar(unit, window, policy, index)
+    if reason is None and index == "E" and not required_places(unit):
+        reason = "no_posting_place"
+    return Score("not_applicable", reason) if reason else None
+
+
+def quotient(events: Sequence[Counted], window: Window, reason_when_empty: str) -> Score:
+    """A, B, C: points over what was counted, in the window."""
+    inside = [event for event in events if window.start <= event.day < window.end]
+    points = [event.point for event in inside if event.point is not None]
+    excluded = len(inside) - len(points)
+    total_points = sum(points, Fraction(0))
+    if not points:
+        return Score("no_data", reason_when_empty, Fraction(0), Fraction(0), excluded)
+    count = Fraction(len(points))
+    return Score("scored", None, total_points, count, excluded, total_points / count)
+
+
+def petitions(row: PortalRow | None) -> Score:
+    """D: the portal's own total for the unit's own row and the whole period."""
+    if row is None:
+        return Score("no_data", "no_portal_row")
+    most = None if row.total_max_score is None else Fraction(row.total_max_score)
+    if row.total_score is None:
+        status = "blocked_by_quality" if row.total_petitions > 0 else "no_data"
+        return Score(status, "portal_score_missing", None, most)
+    return Score("scored", None, Fraction(row.total_score), most, 0, Fraction(row.total_score))
+
+
+def required_places(unit: Unit) -> list[str]:
+    return sorted({place.strip() for place in (unit.posting_places or "").split(";") if place.strip()})
+
+
+def posting(
+    unit: Unit, window: Window, checks: Mapping[tuple[str, str], Sequence[tuple[date, bool]]], valid_days: int
+) -> Score:
+    """E: every required place checked lately, and passed on the day of its latest check."""
+    last_day = window.end - ONE_DAY
+    passed, unchecked = 0, []
+    places = required_places(unit)
+    for place in places:
+        valid = [
+            (day, ok)
+            for day, ok in checks.get((unit.unit_code, place), ())
+            if day <= last_day and (last_day - day).days <= valid_days
+        ]
+        if not valid:
+            unchecked.append(place)
+            continue
+        latest = max(day for day, _ in valid)
+        passed += all(ok for day, ok in valid if day == latest)
+    counts = (Fraction(passed), Fraction(len(places)))
+    if unchecked:
+        return Score("awaiting_input", "posting_unchecked:" + ",".join(unchecked), *counts)
+    return Score("scored", None, *counts, 0, Fraction(passed == len(places)))
+
+
+# ---------------------------------------------------------------- K
+
+
+def maxima(policy: Policy) -> dict[str, Fraction]:
+    return {index: Fraction(policy.parameters["d_max"]) if index == "D" else Fraction(1) for index in INDICES}
+
+
+def verdict_of(k: Fraction, parameters: Mapping[str, str]) -> str:
+    """The verdict of a rounded K."""
+    threshold = Fraction(parameters["k_threshold"])
+    if k == threshold:
+        return parameters["k_equal"]
+    return "satisfied" if k > threshold else "not_satisfied"
+
+
+def k_with_missing(values: Mapping[str, Fraction | None], policy: Policy, missing_index: str) -> Fraction | None:
+    """K when an index is missing, under each reading of `missing_index`; rounded to k_scale."""
+    present = {index: value for index, value in values.items() if value is not None}
+    if len(present) < len(INDICES) and missing_index == "block":
+        return None
+    k = sum(present.values(), Fraction(0))
+    if missing_index == "rescale":
+        most = maxima(policy)
+        k = k * sum(most.values()) / sum(most[index] for index in present)
+    return Fraction(rounded(k, int(policy.parameters["k_scale"])))
+
+
+def bound_of(values: Mapping[str, Fraction | None], policy: Policy) -> str:
+    """What can be said of the verdict whatever the missing indices turn out to be."""
+    threshold = Fraction(policy.parameters["k_threshold"])
+    scale = int(policy.parameters["k_scale"])
+    most = maxima(policy)
+    least = sum((value for value in values.values() if value is not None), Fraction(0))
+    best = least + sum(most[index] for index, value in values.items() if value is None)
+    if rounded(least, scale) > threshold:
+        return "satisfied_whatever"
+    return "not_satisfied_whatever" if rounded(best, scale) < threshold else "open"
+
+
+def metric_of(row: PortalRow | None, code: str) -> Metric | None:
+    return next((metric for metric in row.metrics if metric.code == code), None) if row else None
+
+
+def hangs_on_one_petition(
+    row: PortalRow | None, k_exact: Fraction, verdict: str, parameters: Mapping[str, str]
+) -> bool:
+    """Whether one petition more or fewer, good or bad in both metrics together, would change the verdict."""
+    pair = [metric_of(row, ON_TIME), metric_of(row, HANDLED_WELL)]
+    counts = [(metric.numerator, metric.denominator) for metric in pair if metric]
+    known = [(n, d) for n, d in counts if n is not None and d is not None]
+    if len(known) < 2:
+        return False
+    changes = [[(n, d + 1) for n, d in known], [(n + 1, d + 1) for n, d in known]]
+    if all(n < d for n, d in known):
+        changes.append([(n, d - 1) for n, d in known])
+    if all(n > 0 for n, d in known):
+        changes.append([(n - 1, d - 1) for n, d in known])
+
+    def points(counts: Sequence[tuple[int, int]]) -> Fraction:
+        return sum((Fraction(6 * n, d) if d > 0 else Fraction(6) for n, d in counts), Fraction(0))
+
+    scale = int(parameters["k_scale"])
+    alternatives = [k_exact - points(known) + points(change) for change in changes]
+    return any(verdict_of(Fraction(rounded(k, scale)), parameters) != verdict for k in alternatives)
+
+
+def total(unit: Unit, window: Window, policy: Policy, scores: Mapping[str, Score], portal_row: PortalRow | None) -> Row:
+    """K of one unit: value, verdict, bounds and flags (the rank comes when the period is complete)."""
+    parameters = policy.parameters
+    values = {index: scores[index].value for index in INDICES}
+    on_time = metric_of(portal_row, ON_TIME)
+    row: Row = {
+        "unit_name": unit.unit_name,
+        "peer_group": unit.peer_group,
+        "peer_group_name": unit.peer_group_name,
+        "unit_kind": unit.unit_kind,
+        "parent_unit_code": unit.parent_unit_code,
+        **{index.lower(): None if value is None else rounded(value, 15) for index, value in values.items()},
+        "k": None,
+        "verdict": None,
+        "verdict_bound": None,
+        "rank_in_group": None,
+        "small_sample": False,
+        "near_threshold": False,
+        "no_petitions": scores["D"].status == "scored" and on_time is not None and on_time.denominator == 0,
+    }
+    barred = unit_bar(unit, window, policy, "K")
+    missing = [f"{index}:{scores[index].status}" for index in INDICES if scores[index].status != "scored"]
+    if window.before_policy:
+        return {**row, "status": "before_rule", "status_reason": "before_policy"}
+    if barred:
+        return {**row, "status": "not_applicable", "status_reason": barred}
+    if missing:
+        bound = bound_of(values, policy)
+        return {**row, "status": "incomplete", "status_reason": ",".join(missing), "verdict_bound": bound}
+    exact = sum((value for value in values.values() if value is not None), Fraction(0))
+    k = rounded(exact, int(parameters["k_scale"]))
+    verdict = verdict_of(Fraction(k), parameters)
+    distance = abs(Fraction(k) - Fraction(parameters["k_threshold"]))
+    return {
+        **row,
+        "k": k,
+        "verdict": verdict,
+        "status": "scored",
+        "status_reason": None,
+        "small_sample": hangs_on_one_petition(portal_row, exact, verdict, parameters),
+        "near_threshold": distance <= Fraction(parameters["near_threshold_distance"]),
+    }
+
+
+def add_ranks(rows: Sequence[Row], rank_scale: int) -> None:
+    """Ranks inside each peer group among complete, unclipped rows; equal K (as shown) share a rank: 1, 1, 3."""
+    groups: dict[object, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["status"] == "scored" and row["window_clipped"] is None:
+            groups[row["peer_group"]].append(row)
+    for members in groups.values():
+        shown = [rounded(Fraction(str(row["k"])), rank_scale) for row in members]
+        for row, own in zip(members, shown, strict=True):
+            row["rank_in_group"] = 1 + sum(other > own for other in shown)
+
+
+NEVER = datetime.max.replace(tzinfo=ZoneInfo("UTC"))
+
+
+def _by_receipt(item: Supplement) -> tuple[datetime, str]:
+    return (item.received_at.at if item.received_at else NEVER, item.supplement_id)
+
+
+def _by_request(item: Supplement) -> tuple[bool, datetime, str]:
+    return (item.requested_at is None, item.requested_at.at if item.requested_at else NEVER, item.supplement_id)
+
+
+# ---------------------------------------------------------------- the default calendar of periods
+
+
+def mid_month_periods(first_month: tuple[int, int], last_month: tuple[int, int]) -> list[Period]:
+    """Months (15th to 14th), and the quarters and years that end in them, oldest first."""
+    periods = []
+    year, month = first_month
+    while (year, month) <= last_month:
+        end = date(year, month, 15)
+        periods.append(Period(f"{year}-{month:02d}", "month", back(end, 1), end))
+        if month % 3 == 0:
+            periods.append(Period(f"{year}-Q{month // 3}", "quarter", back(end, 3), end))
+        if month == 12:
+            periods.append(Period(f"{year}", "year", back(end, 12), end))
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+    return periods
+
+
+def back(day: date, months: int) -> date:
+    """The same day so many months earlier (for days that every month has)."""
+    count = day.year * 12 + day.month - 1 - months
+    return date(count // 12, count % 12 + 1, day.day)
+
+
+def overlapping(periods: Iterable[Period], since: date, until: date) -> list[Period]:
+    """Periods that share a day with [since, until)."""
+    return [period for period in periods if period.end > since and period.start < until]
