@@ -336,9 +336,15 @@ class Book:
         self.expected.append(Expected(edge, "k_score", period_code, unit_code, None, columns))
 
     def dossiers_expect(
-        self, edge: str, unit_code: str, index_code: str, numerator: int, denominator: int, period_code: str = "2026-10",
+        self,
+        edge: str,
+        unit_code: str,
+        index_code: str,
+        numerator: int,
+        denominator: int,
+        period_code: str = "2026-10",
         excluded: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """An index that is scored (or empty) with this numerator and denominator."""
         self.index(
             edge, unit_code, index_code, period_code,

@@ -179,7 +179,7 @@ class Generator:
 
     def supplements(self, start: Moment, end: Moment, due: Moment | None) -> tuple[Supplement, ...]:
         chance = self.chance
-        made = []
+        made: list[Supplement] = []
         for _ in range(chance.choices((0, 1, 2, 3, 4), (70, 14, 10, 4, 2))[0]):
             span = max(1, (end.at - start.at).days)
             asked = self.moment(start.at.date() + timedelta(days=chance.randrange(span + 1)))

@@ -227,8 +227,8 @@ def edge_9_inherited_and_receiving_only(book: Book) -> None:
 
 def edge_10_returns(book: Book) -> None:
     unit = book.unit("E10A")
-    asked = (book.supplement("20260511090000"), book.supplement("20260713090000"))
-    book.dossier(unit, "20260504080000", "20260810170000", "20260805090000", supplements=asked)
+    twice = (book.supplement("20260511090000"), book.supplement("20260713090000"))
+    book.dossier(unit, "20260504080000", "20260810170000", "20260805090000", supplements=twice)
     for period in ("2026-05", "2026-06", "2026-07"):
         book.dossiers_expect("10", unit, "B", 0, 0, period)
     book.dossiers_expect("10", unit, "B", 0, 1, "2026-08")

@@ -1,0 +1,161 @@
+"""The warehouse agrees with the independent scorer, row for row and column for column, on more than 20,000 dossiers.
+
+The generated records go the whole way: files, contracts, landing, raw, dbt. Nothing is compared with a tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, time
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from hailong.extract.run import ingest
+from hailong.settings import Settings
+from hailong.warehouse.build import build
+from hailong.warehouse.connect import connect
+from tests.oracle import feeds, rules
+from tests.oracle.book import Book
+from tests.oracle.cases import SINCE, UNTIL, everything, periods
+from tests.oracle.compare import INDEX_COLUMNS, INDEX_KEY, K_COLUMNS, K_KEY, differences, report
+from tests.oracle.scorer import Row, Scorer, World
+
+ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
+MARTS = {"index_score": (INDEX_KEY, INDEX_COLUMNS), "k_score": (K_KEY, K_COLUMNS)}
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A warehouse with all cases in it, built once."""
+
+    settings: Settings
+    book: Book
+    after_batch: list[int]  # newest batch_id after each round
+    marts: dict[str, list[Row]]
+
+
+def read_marts(settings: Settings) -> dict[str, list[Row]]:
+    with connect(settings) as connection:
+        connection.row_factory = dict_row  # type: ignore[assignment]
+        return {mart: read(connection, mart) for mart in MARTS}
+
+
+def read(connection: psycopg.Connection, mart: str) -> list[Row]:
+    query = sql.SQL("select * from marts.{} order by {}").format(
+        sql.Identifier(mart), sql.SQL(", ").join(map(sql.Identifier, MARTS[mart][0]))
+    )
+    return list(connection.execute(query).fetchall())  # type: ignore[arg-type]
+
+
+def newest_batch(settings: Settings) -> int:
+    with connect(settings) as connection:
+        row = connection.execute("select max(batch_id) from ops.batch").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def scorer_of(world: World) -> Scorer:
+    return Scorer(world, rules.policies(), rules.working_days(), rules.level_classes())
+
+
+@pytest.fixture(scope="module")
+def loaded(module_warehouse: Settings, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    settings, book, folder = module_warehouse, everything(), tmp_path_factory.mktemp("oracle")
+    since, until = (datetime.combine(day, time(), ZONE) for day in (SINCE, UNTIL))
+    for feed, path in feeds.write_registers(book.world, folder).items():
+        ingest(settings, feed, file=path)
+    after_batch = []
+    for number, batch in enumerate(book.world.batches):
+        for feed, path in feeds.write_batch(batch, number, folder, SINCE, UNTIL).items():
+            ingest(settings, feed, since=since, until=until, file=path)
+        after_batch.append(newest_batch(settings))
+    build(settings)
+    return Loaded(settings, book, after_batch, read_marts(settings))
+
+
+def all_differences(book: Book, marts: dict[str, list[Row]], rounds: int | None = None) -> list[str]:
+    """A readable report for each mart that differs from the oracle (over the first rounds of loading)."""
+    world = book.world
+    if rounds is not None:
+        world = World(world.units, world.procedures, world.codes, world.batches[:rounds])
+    scorer = scorer_of(world)
+    index_rows, k_rows = scorer.score(periods())
+    reports = []
+    for mart, rows in (("index_score", index_rows), ("k_score", k_rows)):
+        found = differences(rows, marts[mart], *MARTS[mart])
+        if found:
+            reports.append(f"marts.{mart}: {report(found, scorer, periods())}")
+    return reports
+
+
+def test_nothing_was_quarantined(loaded: Loaded) -> None:
+    with connect(loaded.settings) as connection:
+        found = connection.execute(
+            "select feed, rule, detail, count(*) from ops.quarantine group by 1, 2, 3"
+        ).fetchall()
+    assert found == []
+
+
+def test_there_are_enough_cases(loaded: Loaded) -> None:
+    scorer = scorer_of(loaded.book.world)
+    with connect(loaded.settings) as connection:
+        row = connection.execute("select count(distinct record_key), count(*) from raw.dossier").fetchone()
+    assert row is not None
+    dossiers, versions = row
+    assert dossiers == len(scorer.histories) >= 20_000
+    assert versions == sum(map(len, scorer.histories.values())) > dossiers
+    assert len(periods()) >= 14
+
+
+def test_marts_equal_the_oracle(loaded: Loaded) -> None:
+    reports = all_differences(loaded.book, loaded.marts)
+    assert not reports, "\n\n".join(reports)
+
+
+@pytest.mark.parametrize(
+    ("mart", "column", "change"),
+    [
+        ("index_score", "numerator", lambda value: (value or 0) + Decimal(1)),
+        ("index_score", "value", lambda value: (value or 0) + Decimal("1e-15")),
+        ("index_score", "status_reason", lambda value: f"not {value}"),
+        ("k_score", "k", lambda value: (value or 0) + Decimal("1e-6")),
+        ("k_score", "rank_in_group", lambda value: (value or 0) + 1),
+        ("k_score", "small_sample", lambda value: not value),
+    ],
+)
+def test_the_comparison_sees_one_changed_value(
+    loaded: Loaded, mart: str, column: str, change: Callable[[object], object]
+) -> None:
+    key, columns = MARTS[mart]
+    original = loaded.marts[mart]
+    position = next(i for i, row in enumerate(original) if row["status"] == "scored")
+    changed = [dict(row) for row in original]
+    changed[position][column] = change(changed[position][column])
+    found = differences(changed, original, key, columns)
+    assert [difference.column for difference in found] == [column]
+    assert "1 differences" in report(found, scorer_of(loaded.book.world), periods())
+
+
+def test_the_comparison_sees_missing_and_surplus_rows(loaded: Loaded) -> None:
+    key, columns = MARTS["k_score"]
+    rows = loaded.marts["k_score"]
+    for ours, theirs in ((rows[1:], rows), (rows, rows[1:])):
+        assert [difference.column for difference in differences(ours, theirs, key, columns)] == ["row"]
+
+
+def test_an_earlier_as_of_and_back_again_follow_the_oracle(loaded: Loaded, tmp_path: Path) -> None:
+    """A build as of the first round sees that round only; a build of everything restores every row."""
+    build(loaded.settings, as_of=loaded.after_batch[0])
+    reports = all_differences(loaded.book, read_marts(loaded.settings), rounds=1)
+    assert not reports, "\n\n".join(reports)
+    build(loaded.settings)
+    assert read_marts(loaded.settings) == loaded.marts
