@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tests.oracle.scorer import Row, Scorer, window_of
 from tests.oracle.scorer import Period as ScoredPeriod
+from tests.oracle.scorer import Row, Scorer, window_of
 
 INDEX_KEY = ("period_code", "unit_code", "index_code")
 INDEX_COLUMNS = (
