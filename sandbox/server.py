@@ -1,0 +1,222 @@
+"""The stand-in over HTTP: dossier service (/tthc), ratings (/rating), the portal's evaluation (/portal).
+
+One process, one clock. What is answered is the state at the clock's moment: later records are absent, later changes
+not yet made. `POST /_sandbox/clock {"now": "yyyyMMddHHmmss"}` moves it; `GET /_sandbox/health` needs no token.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sandbox import drops
+from sandbox.generator import City
+from sandbox.portal import Portal
+from sandbox.records import DossierFeed, RatingFeed, parse_wire, wire
+from sandbox.registers import ROOT_DEPARTMENT, code_records, procedure_records, unit_records
+
+DEFAULT_TOKEN = "sandbox-demo-token"
+MAX_PAGE = 5000
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class BadRequest(Exception):
+    """The caller sent something that the service cannot read."""
+
+
+def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status_code=status, media_type="application/json", headers=headers)
+
+
+@dataclass
+class Sandbox:
+    """The generated city, its clock and its drop folder."""
+
+    city: City
+    token: str
+    now: int
+    drop: Path | None = None
+    flaky: int = 0  # every n-th data request is answered 503; 0: none
+    requests: int = 0
+
+    def __post_init__(self) -> None:
+        self.portal = Portal(self.city)
+        self.ratings = RatingFeed(self.city)
+        self.set_clock(self.now)
+
+    def set_clock(self, now: int) -> list[Path]:
+        """Moves the clock; returns the workbooks that appeared in the drop folder."""
+        self.now = now
+        self.dossiers = DossierFeed(self.city, now)
+        return drops.write(self.city, self.drop, now) if self.drop else []
+
+
+def _whole(value: object, name: str, low: int, high: int) -> int:
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise BadRequest(f"{name}: a whole number is needed, got {value!r}") from None
+    if isinstance(value, bool | float) or not low <= number <= high:
+        raise BadRequest(f"{name}: {value!r} is not in {low}..{high}")
+    return int(number)
+
+
+def _moment(value: object, name: str) -> int:
+    try:
+        return parse_wire(value)
+    except ValueError as error:
+        raise BadRequest(f"{name}: {error}") from None
+
+
+def _day(value: object, name: str) -> date:
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise BadRequest(f"{name}: a date yyyy-MM-dd is needed, got {value!r}") from None
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = orjson.loads(await request.body() or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise BadRequest("the body is not a JSON object")
+    return body
+
+
+def build_app(sandbox: Sandbox) -> Starlette:
+    """The web application around one generated city."""
+
+    def guarded(handler: Handler, refuse: Callable[[str, int], Response]) -> Handler:
+        async def run(request: Request) -> Response:
+            given = request.headers.get("authorization", "").encode()
+            if not hmac.compare_digest(given, f"Bearer {sandbox.token}".encode()):
+                return refuse("token missing or wrong: send Authorization: Bearer <token>", 401)
+            sandbox.requests += 1
+            if sandbox.flaky and sandbox.requests % sandbox.flaky == 0:
+                return reply({"message": "temporarily unavailable"}, 503, {"Retry-After": "0"})
+            try:
+                return await handler(request)
+            except BadRequest as error:
+                return refuse(str(error), 400)
+
+        return run
+
+    # The dossier service says what is wrong in its own words, with HTTP 200, except for a refused token.
+    def refuse_tthc(message: str, status: int) -> Response:
+        code = "-3" if status == 401 else "3"
+        return reply({"error_code": code, "error_message": message}, 401 if status == 401 else 200)
+
+    def refuse(message: str, status: int) -> Response:
+        return reply({"code": "UNAUTHORIZED" if status == 401 else "BAD_REQUEST", "message": message}, status)
+
+    def tthc_page(body: dict[str, Any], total: int, field: str, page_of: Callable[[int, int], list[Any]]) -> Response:
+        page = _whole(body.get("Trang", 1), "Trang", 1, 10**9)
+        size = _whole(body.get("SoBanGhi", 1000), "SoBanGhi", 1, MAX_PAGE)
+        low = min((page - 1) * size, total)
+        return reply(
+            {
+                "error_code": "0",
+                "error_message": "",
+                "TongSo": total,
+                "Trang": page,
+                "SoBanGhi": size,
+                field: page_of(low, min(low + size, total)),
+            }
+        )
+
+    async def search_dossiers(request: Request) -> Response:
+        body = await _body(request)
+        since = _moment(body.get("TuNgayCapNhat"), "TuNgayCapNhat")
+        until = _moment(body.get("DenNgayCapNhat"), "DenNgayCapNhat")
+        low, high = sandbox.dossiers.window(since, until)
+        return tthc_page(body, high - low, "DanhSachHoSo", lambda a, b: sandbox.dossiers.page(low + a, low + b))
+
+    def register(field: str, records: list[dict[str, Any]]) -> Handler:
+        async def run(request: Request) -> Response:
+            return tthc_page(await _body(request), len(records), field, lambda a, b: records[a:b])
+
+        return run
+
+    async def ratings(request: Request) -> Response:
+        query = request.query_params
+        since = _moment(query.get("updatedFrom"), "updatedFrom")
+        until = _moment(query.get("updatedTo"), "updatedTo")
+        page = _whole(query.get("page", "1"), "page", 1, 10**9)
+        size = _whole(query.get("size", "1000"), "size", 1, MAX_PAGE)
+        low, high = sandbox.ratings.window(since, until, sandbox.now)
+        first = min(low + (page - 1) * size, high)
+        items = sandbox.ratings.page(first, min(first + size, high))
+        return reply({"total": high - low, "page": page, "size": size, "items": items})
+
+    async def evaluation(request: Request) -> Response:
+        body = await _body(request)
+        first, last = _day(body.get("fromDate"), "fromDate"), _day(body.get("toDate"), "toDate")
+        if last < first:
+            raise BadRequest(f"toDate {last} is before fromDate {first}")
+        if body.get("rootDepartmentId", ROOT_DEPARTMENT) != ROOT_DEPARTMENT:
+            raise BadRequest(f"unknown rootDepartmentId {body['rootDepartmentId']!r}")
+        page = _whole(body.get("currentPage", 1), "currentPage", 1, 10**6)
+        size = _whole(body.get("pageSize", 100), "pageSize", 1, 1000)
+        return reply(sandbox.portal.answer(first, last, sandbox.now, page, size), 201)
+
+    async def health(_: Request) -> Response:
+        options = sandbox.city.options
+        return reply(
+            {
+                "status": "ok",
+                "now": wire(sandbox.now),
+                "start": options.start.isoformat(),
+                "end": options.end.isoformat(),
+                "seed": options.seed,
+                "size": options.size,
+                "early_read": wire(sandbox.city.early_read),
+            }
+        )
+
+    async def set_clock(request: Request) -> Response:
+        now = _moment((await _body(request)).get("now"), "now")
+        if now > sandbox.city.end:
+            raise BadRequest(f"now: nothing exists after {wire(sandbox.city.end)}")
+        written = sandbox.set_clock(now)
+        return reply({"now": wire(now), "dropped": [path.name for path in written]})
+
+    async def not_found(request: Request, _: Exception) -> Response:
+        return reply({"code": "NOT_FOUND", "message": f"no service at {request.method} {request.url.path}"}, 404)
+
+    async def wrong_method(request: Request, error: Exception) -> Response:
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        return reply({"code": "METHOD_NOT_ALLOWED", "message": f"not for {request.method}"}, 405, headers)
+
+    def tthc(path: str, handler: Handler) -> Route:
+        return Route(f"/tthc/{path}", guarded(handler, refuse_tthc), methods=["POST"])
+
+    return Starlette(
+        routes=[
+            tthc("TraCuuHoSo", search_dossiers),
+            tthc("LayDanhSachTTHC", register("DanhSachTTHC", procedure_records())),
+            tthc("LayDanhMucCoQuan", register("DanhSachCoQuan", unit_records())),
+            tthc("LayDanhMucMa", register("DanhSachMa", code_records())),
+            Route("/rating/api/ratings", guarded(ratings, refuse), methods=["GET"]),
+            Route(
+                "/portal/api/v1/reporting/evaluation/handling-satisfaction",
+                guarded(evaluation, refuse),
+                methods=["POST"],
+            ),
+            Route("/_sandbox/health", health, methods=["GET"]),
+            Route("/_sandbox/clock", guarded(set_clock, refuse), methods=["POST"]),
+        ],
+        exception_handlers={404: not_found, 405: wrong_method},
+    )
