@@ -1,0 +1,126 @@
+"""The DAG folder declares exactly these DAGs, by light, thin files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+FEEDS = (
+    "code_map", "dossier", "portal_evaluation", "posting_check", "procedure_register", "rating", "unit_register",
+)  # fmt: skip
+DAG_IDS = {"build__warehouse", "publish__period", "watch__deadline", *(f"ingest__{feed}" for feed in FEEDS)}
+TAGS = {"ingest", "event", "register", "build", "publish", "watch", "blocks-25th"}
+
+
+def describe(folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "HAILONG_SIGNERS": "signer,deputy",
+    }
+    command = [sys.executable, str(Path(__file__).parent / "describe_dags.py"), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=PROJECT, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    done = describe(PROJECT / "dags", tmp_path_factory.mktemp("airflow"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_the_folder_declares_exactly_the_listed_dags(described: dict[str, Any]) -> None:
+    assert described["errors"] == {}
+    assert set(described["dags"]) == DAG_IDS
+
+
+@pytest.mark.parametrize("make_it", [False, True])
+def test_a_missing_or_empty_folder_is_refused(tmp_path: Path, make_it: bool) -> None:
+    folder = tmp_path / "dags"
+    if make_it:
+        folder.mkdir()
+    done = describe(folder, tmp_path)
+    assert done.returncode != 0
+    assert "no DAG files" in done.stderr
+
+
+def test_a_broken_dag_file_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    (folder / "broken.py").write_text("from airflow.sdk import DAG\nraise RuntimeError('broken')\n")
+    done = describe(folder, tmp_path)
+    assert json.loads(done.stdout.splitlines()[-1])["errors"]
+
+
+def test_parsing_the_dags_imports_nothing_heavy(described: dict[str, Any]) -> None:
+    assert described["heavy"] == []
+
+
+def test_dag_files_are_thin_and_import_only_the_sdk_and_light_modules() -> None:
+    files = sorted((PROJECT / "dags").glob("*.py"))
+    assert [path.name for path in files] == ["build.py", "ingest.py", "publish.py", "watch_deadline.py"]
+    allowed = ("airflow.sdk", "airflow.providers.standard.", "datetime", "hailong.")
+    for path in files:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) < 120, path.name
+        modules = [line.split()[1] for line in lines if line.startswith(("import ", "from "))]
+        assert [module for module in modules if not module.startswith(allowed)] == [], path.name
+
+
+def test_every_dag_says_who_owns_it_and_what_it_is(described: dict[str, Any]) -> None:
+    for dag_id, dag in described["dags"].items():
+        assert dag["owner"] not in ("", "airflow"), dag_id
+        assert dag["tags"] and set(dag["tags"]) <= TAGS, dag_id
+        assert len(dag["doc_md"]) > 100, dag_id
+        assert dag["max_active_runs"] == 1 and dag["catchup"] is False, dag_id
+
+
+def test_every_schedule_is_in_local_time(described: dict[str, Any]) -> None:
+    for dag_id, dag in described["dags"].items():
+        if dag_id == "publish__period":
+            assert dag["cron"] is None
+        else:
+            assert dag["cron"] and dag["timezone"] == "Asia/Ho_Chi_Minh", dag_id
+
+
+def test_registers_come_before_events_and_events_before_the_build(described: dict[str, Any]) -> None:
+    def minute(dag_id: str) -> int:
+        fields = described["dags"][dag_id]["cron"].split()
+        return int(fields[1]) * 60 + int(fields[0])
+
+    registers = [dag_id for dag_id, dag in described["dags"].items() if "register" in dag["tags"]]
+    events = [dag_id for dag_id, dag in described["dags"].items() if "event" in dag["tags"]]
+    assert len(registers) == 3 and len(events) == 4
+    assert max(map(minute, registers)) < min(map(minute, events))
+    assert max(map(minute, events)) < minute("build__warehouse") < minute("watch__deadline")
+
+
+def test_the_sign_off_stands_between_gate_and_edition_and_names_who_may_sign(described: dict[str, Any]) -> None:
+    dag = described["dags"]["publish__period"]
+    assert dag["params"] == ["period"]
+    assert dag["upstream"] == {
+        "candidate": [],
+        "gate": ["candidate"],
+        "sign_off": ["gate"],
+        "approved": ["sign_off"],
+        "record": ["approved"],
+        "publish": ["approved", "record"],
+        "report": ["publish"],
+    }
+    assert [user["id"] for user in dag["assigned_users"]["sign_off"]] == ["signer", "deputy"]
+
+
+def test_ingest_dags_take_a_window_or_a_file(described: dict[str, Any]) -> None:
+    for feed in FEEDS:
+        assert described["dags"][f"ingest__{feed}"]["params"] == ["file", "since", "until"]

@@ -1,0 +1,111 @@
+"""How a task treats the exit status of the command line, and who may sign."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from hailong import airflow_tasks
+from hailong.airflow_tasks import HailongOperator, RecordAnswer, SignOff
+
+
+class Pushed:
+    """A task instance that only remembers."""
+
+    id = "00000000-0000-0000-0000-000000000000"
+
+    def __init__(self, **values: Any) -> None:
+        self.values: dict[str, Any] = values
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str = "return_value") -> Any:
+        return self.values.get(f"{task_ids}.{key}")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, status: int, answer: dict[str, Any] | None = None, **options: Any) -> Any:
+    task = HailongOperator(task_id="t", command=["build"], **options)
+    monkeypatch.setattr(task, "_call", lambda arguments: (status, answer))
+    return task.execute({"ti": Pushed()})
+
+
+def test_success_returns_the_json_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, 0, {"build_id": 1}) == {"build_id": 1}
+
+
+@pytest.mark.parametrize("status", [1, 2])
+def test_a_refusal_or_wrong_use_is_never_retried(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    with pytest.raises(AirflowFailException):
+        run(monkeypatch, status)
+
+
+@pytest.mark.parametrize("status", [75, -9, -15])
+def test_a_transient_failure_or_a_killed_process_may_be_retried(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    with pytest.raises(AirflowException) as caught:
+        run(monkeypatch, status)
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_nothing_to_do_skips_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AirflowSkipException):
+        run(monkeypatch, 0, {"published_as": "2026-11.e1"}, skip_when="published_as")
+    assert run(monkeypatch, 0, {"published_as": None}, skip_when="published_as") == {"published_as": None}
+
+
+def test_empty_options_are_left_out_and_the_real_command_line_is_called() -> None:
+    task = HailongOperator(task_id="t", command=["--version"], options={"--since": "", "--until": "None"})
+    assert task.execute({"ti": Pushed()}) is None
+    with pytest.raises(AirflowFailException, match="exit 2"):
+        HailongOperator(task_id="t", command=["nonsense"]).execute({"ti": Pushed()})
+
+
+def sign_off(monkeypatch: pytest.MonkeyPatch, signers: str) -> SignOff:
+    monkeypatch.setenv("HAILONG_SIGNERS", signers)
+    monkeypatch.setattr(airflow_tasks.ApprovalOperator, "execute", lambda self, context: self.assigned_users)
+    return SignOff(task_id="sign_off", subject="subject")
+
+
+def test_the_requester_is_struck_off_the_signers(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = {"dag_run": SimpleNamespace(triggering_user_name="engineer")}
+    assert sign_off(monkeypatch, "engineer, signer").execute(context) == [{"id": "signer", "name": "signer"}]
+
+
+@pytest.mark.parametrize("signers", ["", "engineer"])
+def test_without_another_signer_the_sign_off_fails_instead_of_letting_anyone_answer(
+    monkeypatch: pytest.MonkeyPatch, signers: str
+) -> None:
+    context = {"dag_run": SimpleNamespace(triggering_user_name="engineer")}
+    with pytest.raises(AirflowFailException, match="HAILONG_SIGNERS"):
+        sign_off(monkeypatch, signers).execute(context)
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_the_answer_is_recorded_with_its_author_and_the_warnings_shown(
+    monkeypatch: pytest.MonkeyPatch, approved: bool
+) -> None:
+    called: list[list[str]] = []
+    task = RecordAnswer(task_id="record")
+    monkeypatch.setattr(task, "_call", lambda arguments: (called.append(arguments), (0, None))[1])
+    task.execute(
+        {
+            "ti": Pushed(
+                **{
+                    "sign_off.answer": {"by": "signer", "approved": approved},
+                    "gate.return_value": {"warnings": [{"expectation_id": "w1"}, {"expectation_id": "w2"}]},
+                    "candidate.return_value": {"candidate_id": "2026-11.c1"},
+                }
+            )
+        }
+    )
+    line = " ".join(called[0])
+    assert line.startswith("approve 2026-11.c1 --by signer --channel airflow")
+    assert "--warning-seen w1 --warning-seen w2" in line
+    assert ("--reject" in line) is not approved
+
+
+def test_no_answer_is_never_recorded() -> None:
+    with pytest.raises(AirflowFailException, match="no answer"):
+        RecordAnswer(task_id="record").execute({"ti": Pushed()})
