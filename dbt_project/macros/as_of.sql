@@ -1,0 +1,12 @@
+{# Every staging model reads raw rows through this filter: a build sees one past state, whatever is loaded meanwhile. #}
+{% macro as_of() -%}
+    batch_id <= {{ var('as_of_batch') | int }}
+{%- endmacro %}
+
+{# The version in force of each record of a feed: the newest batch that holds it. Deletions are left out by `op`. #}
+{% macro version_in_force(relation) -%}
+    select distinct on (record_key) *
+    from {{ relation }}
+    where {{ as_of() }}
+    order by record_key, batch_id desc
+{%- endmacro %}

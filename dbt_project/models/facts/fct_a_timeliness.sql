@@ -1,0 +1,159 @@
+-- Grain: one row per dossier with a result under a policy in force: index A, population, exclusion, point.
+{{ config(
+    unique_key='dossier_code',
+    indexes=[{'columns': ['unit_code', 'result_on']}],
+) }}
+
+with dossiers as (
+    select * from {{ ref('core_dossier') }}
+    where result_at is not null
+),
+
+policies as (
+    select * from {{ ref('dim_policy_parameter') }}
+),
+
+procedures as (
+    select * from {{ ref('dim_procedure') }}
+),
+
+days as (
+    select * from {{ ref('dim_calendar_day') }}
+),
+
+population as (
+    select
+        dossiers.*,
+        policies.policy_id,
+        policies.due_missing,
+        policies.at_once_cutoff,
+        policies.midnight_is_date,
+        policies.a_grace_working_days,
+        policies.a_point_within_grace,
+        {{ is_date_only('dossiers.received_at', 'dossiers.received_at_is_date', 'policies') }} as received_is_date,
+        {{ is_date_only('dossiers.result_at', 'dossiers.result_at_is_date', 'policies') }} as result_is_date,
+        case
+            when policies.due_basis = 'source_current' then 'source_current'
+            when policies.due_basis = 'legal' and dossiers.restart_due_at is not null then 'supplement'
+            else 'first'
+        end as due_basis
+    from dossiers
+    inner join policies
+        on
+            dossiers.result_on >= policies.valid_from
+            and (policies.valid_to is null or dossiers.result_on < policies.valid_to)
+            and dossiers.status_code = any(policies.result_statuses)
+),
+
+recorded as (
+    select
+        population.*,
+        {{ local_date('population.received_at') }} as received_on,
+        case population.due_basis
+            when 'source_current' then population.source_due_at
+            when 'supplement' then population.restart_due_at
+            when 'first' then population.first_due_at
+        end as recorded_due_at,
+        case population.due_basis
+            when 'source_current' then population.source_due_at_is_date
+            when 'supplement' then population.restart_due_at_is_date
+            when 'first' then population.first_due_at_is_date
+        end as recorded_due_is_date
+    from population
+),
+
+-- Without a recorded due date: the procedure's own limit, in working days after the day of receipt.
+limited as (
+    select
+        recorded.*,
+        case
+            when recorded.recorded_due_at is not null or recorded.due_missing <> 'procedure' then null
+            when procedures.is_at_once and recorded.received_is_date then 0
+            when procedures.is_at_once
+                then ({{ local_time('recorded.received_at') }}::time >= recorded.at_once_cutoff)::integer
+            else procedures.limit_working_days
+        end as limit_days
+    from recorded
+    left join procedures on recorded.procedure_code = procedures.procedure_code
+),
+
+due as (
+    select
+        limited.*,
+        case
+            when limited.recorded_due_at is not null then {{ local_date('limited.recorded_due_at') }}
+            when limited.limit_days = 0 then limited.received_on
+            else limit_day.day
+        end as term_on,
+        limited.recorded_due_at is null or {{ is_date_only('limited.recorded_due_at', 'limited.recorded_due_is_date', 'limited') }}
+            as term_is_date
+    from limited
+    left join days as receipt_day on limited.received_on = receipt_day.day
+    left join days as limit_day
+        on
+            limit_day.is_working_day
+            and receipt_day.working_day_number + limited.limit_days = limit_day.working_day_number
+),
+
+-- A term that ends on a day off ends with the next working day; a day outside the calendar stays as it is.
+rolled as (
+    select
+        due.*,
+        coalesce(term_day.term_ends_on, due.term_on) as due_on,
+        due.term_is_date or coalesce(term_day.term_ends_on <> due.term_on, false) as due_is_date
+    from due
+    left join days as term_day on due.term_on = term_day.day
+),
+
+compared as (
+    select
+        rolled.*,
+        case
+            when rolled.is_test_record then 'test_record'
+            when not {{ not_after('rolled.received_at', 'rolled.received_is_date', 'rolled.result_at', 'rolled.result_is_date') }}
+                then 'finish_before_receipt'
+            when rolled.due_on is null then 'no_due_date'
+        end as exclusion_reason,
+        case
+            when rolled.due_is_date or rolled.result_is_date then rolled.result_on > rolled.due_on
+            else rolled.result_at > rolled.recorded_due_at
+        end as is_late,
+        -- Working days after the due date, up to the day of the result; before the calendar begins none is counted.
+        result_day.working_day_number - coalesce(due_day.working_day_number, 0) as working_days_late
+    from rolled
+    left join days as result_day on rolled.result_on = result_day.day
+    left join days as due_day on rolled.due_on = due_day.day
+)
+
+select
+    dossier_code::text as dossier_code,
+    resolving_unit_code::text as unit_code,
+    policy_id::text as policy_id,
+    procedure_code::text as procedure_code,
+    status_code::text as status_code,
+    received_at::timestamptz as received_at,
+    received_is_date::boolean as received_is_date,
+    result_at::timestamptz as result_at,
+    result_is_date::boolean as result_is_date,
+    result_on::date as result_on,
+    result_moment_basis::text as result_moment_basis,
+    case
+        when due_is_date then due_on::timestamp at time zone '{{ var("timezone") }}'
+        else recorded_due_at
+    end::timestamptz as due_at,
+    due_is_date::boolean as due_is_date,
+    due_on::date as due_on,
+    case
+        when recorded_due_at is not null then due_basis
+        when due_on is not null then 'procedure'
+    end::text as due_basis_used,
+    exclusion_reason::text as exclusion_reason,
+    case when exclusion_reason is null then is_late end::boolean as is_late,
+    case when exclusion_reason is null and is_late then working_days_late end::integer as working_days_late,
+    case
+        when exclusion_reason is not null then null
+        when not is_late then 1
+        when working_days_late <= a_grace_working_days then a_point_within_grace
+        else 0
+    end::numeric(9, 6) as point
+from compared

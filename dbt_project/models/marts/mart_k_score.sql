@@ -1,0 +1,231 @@
+-- Grain: one row per period and unit: the total K, its verdict and rank, or why there is none.
+{{ config(alias='k_score', unique_key=['period_code', 'unit_code']) }}
+
+with windows as (
+    select * from {{ ref('core_unit_window') }}
+),
+
+units as (
+    select * from {{ ref('dim_unit') }}
+),
+
+duties as (
+    select * from {{ ref('index_duty') }}
+    where index_code = 'K'
+),
+
+policies as (
+    select * from {{ ref('dim_policy_parameter') }}
+),
+
+indices as (
+    select * from {{ ref('mart_index_score') }}
+),
+
+petitions as (
+    select * from {{ ref('fct_d_petitions') }}
+),
+
+maxima as (
+    select
+        policies.policy_id,
+        maximum.index_code,
+        maximum.value
+    from policies
+    cross join lateral (
+        values
+        ('A', policies.a_max), ('B', policies.b_max), ('C', policies.c_max), ('D', policies.d_max), ('E', policies.e_max)
+    ) as maximum (index_code, value)
+),
+
+totals as (
+    select
+        indices.period_code,
+        indices.unit_code
+        {%- for index in ['a', 'b', 'c', 'd', 'e'] %},
+        max(indices.value) filter (where indices.index_code = '{{ index | upper }}') as {{ index }}
+        {%- endfor %},
+        bool_and(indices.status = 'scored') as is_complete,
+        coalesce(sum(indices.value), 0) as present,
+        coalesce(sum(maxima.value) filter (where indices.status <> 'scored'), 0) as missing_maximum,
+        string_agg(indices.index_code || ':' || indices.status, ',' order by indices.index_code)
+            filter (where indices.status <> 'scored') as missing
+    from indices
+    inner join maxima on indices.policy_id = maxima.policy_id and indices.index_code = maxima.index_code
+    group by indices.period_code, indices.unit_code
+),
+
+status as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        case
+            when windows.is_before_rule then 'before_rule'
+            when windows.is_sub_unit and not duties.owed_by_sub_unit then 'not_applicable'
+            when windows.is_receiving_only and not duties.owed_by_receiving_unit then 'not_applicable'
+            when windows.is_too_short then 'not_applicable'
+            when totals.is_complete then 'scored'
+            else 'incomplete'
+        end as status,
+        case
+            when windows.is_before_rule then 'before_policy'
+            when windows.is_sub_unit and not duties.owed_by_sub_unit then 'sub_unit'
+            when windows.is_receiving_only and not duties.owed_by_receiving_unit then 'receiving_only'
+            when windows.is_too_short then 'window_too_short'
+            else totals.missing
+        end as status_reason
+    from windows
+    cross join duties
+    inner join totals on windows.period_code = totals.period_code and windows.unit_code = totals.unit_code
+),
+
+scored as (
+    select
+        status.period_code,
+        status.unit_code,
+        totals.d,
+        totals.present,
+        round(totals.present, policies.k_scale) as k,
+        {{ verdict('round(totals.present, policies.k_scale)', 'policies') }} as verdict,
+        abs(round(totals.present, policies.k_scale) - policies.k_threshold) <= policies.near_threshold_distance
+            as near_threshold
+    from status
+    inner join windows on status.period_code = windows.period_code and status.unit_code = windows.unit_code
+    inner join policies on windows.policy_id = policies.policy_id
+    inner join totals on status.period_code = totals.period_code and status.unit_code = totals.unit_code
+    where status.status = 'scored'
+),
+
+-- Conclusions that hold whatever the missing indices turn out to be.
+bounds as (
+    select
+        status.period_code,
+        status.unit_code,
+        case
+            when round(totals.present, policies.k_scale) > policies.k_threshold then 'satisfied_whatever'
+            when round(totals.present + totals.missing_maximum, policies.k_scale) < policies.k_threshold
+                then 'not_satisfied_whatever'
+            else 'open'
+        end as verdict_bound
+    from status
+    inner join windows on status.period_code = windows.period_code and status.unit_code = windows.unit_code
+    inner join policies on windows.policy_id = policies.policy_id
+    inner join totals on status.period_code = totals.period_code and status.unit_code = totals.unit_code
+    where status.status = 'incomplete'
+),
+
+ranks as (
+    select
+        scored.period_code,
+        scored.unit_code,
+        rank() over (
+            partition by scored.period_code, units.peer_group
+            order by round(scored.k, policies.rank_scale) desc
+        ) as rank_in_group
+    from scored
+    inner join windows on scored.period_code = windows.period_code and scored.unit_code = windows.unit_code
+    inner join policies on windows.policy_id = policies.policy_id
+    inner join units on scored.unit_code = units.unit_code
+    where windows.window_clipped is null
+),
+
+-- One petition more or fewer, good or bad: the counts as they would be.
+one_petition as (
+    select
+        scored.period_code,
+        scored.unit_code,
+        scored.verdict,
+        scored.present,
+        petitions.policy_id,
+        petitions.on_time_numerator,
+        petitions.on_time_denominator,
+        petitions.handling_numerator,
+        petitions.handling_denominator,
+        change.numerator as numerator_change,
+        change.denominator as denominator_change
+    from scored
+    inner join petitions on scored.period_code = petitions.period_code and scored.unit_code = petitions.unit_code
+    cross join (values (0, 1), (1, 1), (0, -1), (-1, -1)) as change (numerator, denominator)
+    where
+        case
+            when change.denominator > 0 then true
+            when change.numerator < 0 then petitions.on_time_numerator > 0 and petitions.handling_numerator > 0
+            else
+                petitions.on_time_numerator < petitions.on_time_denominator
+                and petitions.handling_numerator < petitions.handling_denominator
+        end
+),
+
+one_petition_k as (
+    select
+        one_petition.period_code,
+        one_petition.unit_code,
+        one_petition.verdict,
+        one_petition.policy_id,
+        one_petition.present
+        {%- for metric in ['on_time', 'handling'] %}
+        {%- set numerator, denominator = 'one_petition.' ~ metric ~ '_numerator', 'one_petition.' ~ metric ~ '_denominator' %}
+        - {{ petition_score(numerator, denominator, 'policies') }}
+        + {{ petition_score(
+            '(' ~ numerator ~ ' + one_petition.numerator_change)',
+            '(' ~ denominator ~ ' + one_petition.denominator_change)',
+            'policies'
+        ) }}
+        {%- endfor %} as k
+    from one_petition
+    inner join policies on one_petition.policy_id = policies.policy_id
+),
+
+small_samples as (
+    select
+        one_petition_k.period_code,
+        one_petition_k.unit_code,
+        bool_or(
+            {{ verdict('round(one_petition_k.k, policies.k_scale)', 'policies') }} <> one_petition_k.verdict
+        ) as small_sample
+    from one_petition_k
+    inner join policies on one_petition_k.policy_id = policies.policy_id
+    group by one_petition_k.period_code, one_petition_k.unit_code
+)
+
+select
+    windows.period_code::text as period_code,
+    windows.calendar_code::text as calendar_code,
+    windows.unit_code::text as unit_code,
+    units.unit_name::text as unit_name,
+    units.peer_group::text as peer_group,
+    units.peer_group_name::text as peer_group_name,
+    units.unit_kind::text as unit_kind,
+    units.parent_unit_code::text as parent_unit_code,
+    totals.a::numeric(20, 15) as a,
+    totals.b::numeric(20, 15) as b,
+    totals.c::numeric(20, 15) as c,
+    totals.d::numeric(20, 15) as d,
+    totals.e::numeric(20, 15) as e,
+    scored.k::numeric(12, 6) as k,
+    scored.verdict::text as verdict,
+    bounds.verdict_bound::text as verdict_bound,
+    status.status::text as status,
+    status.status_reason::text as status_reason,
+    ranks.rank_in_group::integer as rank_in_group,
+    windows.window_start::date as window_start,
+    windows.window_end::date as window_end,
+    windows.window_clipped::text as window_clipped,
+    'not_computed'::text as verdict_stability,
+    null::numeric(12, 6) as k_min,
+    null::numeric(12, 6) as k_max,
+    coalesce(small_samples.small_sample, false)::boolean as small_sample,
+    coalesce(scored.near_threshold, false)::boolean as near_threshold,
+    coalesce(petitions.on_time_denominator = 0, false)::boolean as no_petitions,
+    windows.policy_id::text as policy_id,
+    petitions.metric_version::text as metric_version
+from windows
+inner join status on windows.period_code = status.period_code and windows.unit_code = status.unit_code
+inner join totals on windows.period_code = totals.period_code and windows.unit_code = totals.unit_code
+inner join units on windows.unit_code = units.unit_code
+left join scored on windows.period_code = scored.period_code and windows.unit_code = scored.unit_code
+left join bounds on windows.period_code = bounds.period_code and windows.unit_code = bounds.unit_code
+left join ranks on windows.period_code = ranks.period_code and windows.unit_code = ranks.unit_code
+left join small_samples
+    on windows.period_code = small_samples.period_code and windows.unit_code = small_samples.unit_code
+left join petitions on windows.period_code = petitions.period_code and windows.unit_code = petitions.unit_code

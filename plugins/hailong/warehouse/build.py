@@ -1,0 +1,207 @@
+"""One build of the warehouse: which raw rows, by which rules, with what result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from hailong.errors import PermanentError, TransientError
+from hailong.settings import Settings
+from hailong.warehouse import constraints, dbt, rules
+from hailong.warehouse.connect import connect
+
+LOCK = 104_001  # advisory lock: one build at a time
+ROLE = "hailong_transformer"
+SCHEMAS = ("marts", "facts", "core", "staging", "rules")
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build did. `schema_prefix` is empty, or `asof_<batch>_` when it rebuilt a past state beside the real one."""
+
+    build_id: int
+    as_of_batch: int
+    rules_sha256: str
+    full_refresh: bool
+    schema_prefix: str
+    seconds: float
+    nodes: int
+    constraints: int
+
+
+def build(
+    settings: Settings,
+    as_of: int | None = None,
+    full: bool = False,
+    progress: dbt.Progress | None = None,
+) -> BuildResult:
+    """Build rules, staging, core, facts and marts from the raw rows with `batch_id <= as_of` (default: all there are).
+
+    An `as_of` older than the last succeeded build goes into scratch schemas and leaves the real ones alone. `full`
+    drops and makes all tables again; a changed rule set does the same, said aloud.
+    TransientError when another build is running; PermanentError when a model, a test or a constraint fails.
+    """
+    tell = progress or (lambda text: None)
+    began = time.monotonic()
+    with connect(settings, ROLE, autocommit=True) as connection, _alone(connection):
+        _bury_the_killed(connection)
+        as_of_batch = _as_of(connection, as_of)
+        prefix = _prefix(connection, as_of_batch)
+        sha256, _ = rules.pack(settings)
+        full = full or bool(prefix) or _rules_changed(connection, sha256, tell)
+        build_id = _start(connection, as_of_batch, sha256, full)
+        tell(f"build {build_id}: batches up to {as_of_batch}, rule set {sha256[:12]}{', full' if full else ''}")
+        try:
+            if full:
+                drop_tables(connection, prefix)
+            run = _dbt(settings, connection, build_id, as_of_batch, prefix, progress)
+            proved = constraints.prove(connection, run.manifest)
+        except BaseException as error:
+            _finish(connection, build_id, "failed", str(error) or type(error).__name__)
+            raise
+        _finish(connection, build_id, "succeeded", None)
+    seconds = time.monotonic() - began
+    tell(f"build {build_id}: {len(run.nodes)} nodes in {seconds:.1f} s, {proved} constraints proved")
+    return BuildResult(build_id, as_of_batch, sha256, full, prefix, seconds, len(run.nodes), proved)
+
+
+def scratch_prefix(as_of_batch: int) -> str:
+    return f"asof_{as_of_batch}_"
+
+
+def drop_scratch(settings: Settings, as_of_batch: int) -> None:
+    """Remove the scratch schemas of a past state."""
+    with connect(settings, ROLE, autocommit=True) as connection, _alone(connection):
+        for schema in SCHEMAS:
+            name = sql.Identifier(scratch_prefix(as_of_batch) + schema)
+            connection.execute(sql.SQL("drop schema if exists {} cascade").format(name))
+
+
+def drop_tables(connection: psycopg.Connection, prefix: str = "") -> None:
+    """Drop every relation of dbt's schemas in one transaction; refuses when something else hangs on one of them."""
+    schemas = [prefix + schema for schema in SCHEMAS]
+    found = connection.execute(
+        "select n.nspname, c.relname, c.relkind = 'v' from pg_class as c "
+        "inner join pg_namespace as n on n.oid = c.relnamespace "
+        "where n.nspname = any(%s) and c.relkind in ('r', 'v')",
+        (schemas,),
+    ).fetchall()
+    with connection.transaction():
+        for kind, is_view in (("view", True), ("table", False)):
+            names = [sql.Identifier(schema, name) for schema, name, view in found if view == is_view]
+            if names:
+                statement = sql.SQL("drop {} {}").format(sql.SQL(kind), sql.SQL(", ").join(names))
+                try:
+                    connection.execute(statement)
+                except psycopg.errors.DependentObjectsStillExist as error:
+                    raise PermanentError(
+                        f"full build: a {kind} of dbt cannot be dropped because something outside depends on it "
+                        f"({error.diag.message_detail}). Nothing outside may reference dbt's relations: drop that first."
+                    ) from error
+
+
+@contextmanager
+def _alone(connection: psycopg.Connection) -> Iterator[None]:
+    """Hold the builders' lock on this connection. A server notices a killed holder at once, so waiting is short."""
+    connection.execute("set lock_timeout = '10s'")
+    try:
+        connection.execute("select pg_advisory_lock(%s)", (LOCK,))
+    except psycopg.errors.LockNotAvailable as error:
+        running = connection.execute(
+            "select build_id, started_at from ops.build where status = 'running' order by build_id desc limit 1"
+        ).fetchone()
+        which = f"build {running[0]}, running since {running[1]:%Y-%m-%d %H:%M:%S} UTC" if running else "another build"
+        raise TransientError(f"{which} holds the lock: one build at a time. Try again when it has finished.") from error
+    connection.execute("reset lock_timeout")
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("select pg_advisory_unlock(%s)", (LOCK,))
+
+
+def _bury_the_killed(connection: psycopg.Connection) -> None:
+    """Whoever holds the lock is the only build: one that still says `running` was killed."""
+    connection.execute(
+        "update ops.build set status = 'failed', finished_at = clock_timestamp(), "
+        "message = 'killed before it finished; found by the next build' where status = 'running'"
+    )
+
+
+def _as_of(connection: psycopg.Connection, wanted: int | None) -> int:
+    newest: int = connection.execute("select coalesce(max(batch_id), 0) from ops.batch").fetchone()[0]  # type: ignore[index]
+    if wanted is None:
+        return newest
+    if not 0 <= wanted <= newest:
+        raise PermanentError(f"build as of batch {wanted}: the newest batch is {newest}. `hailong status` lists the batches.")
+    return wanted
+
+
+def _prefix(connection: psycopg.Connection, as_of_batch: int) -> str:
+    """The real schemas hold the newest state built; anything older is scratch."""
+    held: int = connection.execute(
+        "select coalesce(max(as_of_batch), 0) from ops.build where status = 'succeeded'"
+    ).fetchone()[0]  # type: ignore[index]
+    return scratch_prefix(as_of_batch) if as_of_batch < held else ""
+
+
+def _rules_changed(connection: psycopg.Connection, sha256: str, tell: dbt.Progress) -> bool:
+    """Against the last build of the real schemas, finished or not: their tables have its shape."""
+    row = connection.execute(
+        "select build_id, rules_sha256 from ops.build as b where as_of_batch >= "
+        "(select coalesce(max(as_of_batch), 0) from ops.build where status = 'succeeded' and build_id < b.build_id) "
+        "order by build_id desc limit 1"
+    ).fetchone()
+    if row is None or row[1] == sha256:
+        return False
+    tell(f"the rule set changed since build {row[0]}: full refresh")
+    return True
+
+
+def _start(connection: psycopg.Connection, as_of_batch: int, sha256: str, full: bool) -> int:
+    row = connection.execute(
+        "insert into ops.build (as_of_batch, rules_sha256, full_refresh) values (%s, %s, %s) returning build_id",
+        (as_of_batch, sha256, full),
+    ).fetchone()
+    return int(row[0])  # type: ignore[index]
+
+
+def _finish(connection: psycopg.Connection, build_id: int, status: str, message: str | None) -> None:
+    connection.execute(
+        "update ops.build set status = %s, message = %s, finished_at = clock_timestamp() where build_id = %s",
+        (status, message, build_id),
+    )
+
+
+def _dbt(
+    settings: Settings,
+    connection: psycopg.Connection,
+    build_id: int,
+    as_of_batch: int,
+    prefix: str,
+    progress: dbt.Progress | None,
+) -> dbt.DbtRun:
+    variables = {"as_of_batch": as_of_batch, "schema_prefix": prefix}
+    try:
+        run = dbt.run(settings, ["build", "--exclude-resource-type", "unit_test"], variables, progress)
+    except dbt.DbtFailed as error:
+        _record(connection, build_id, error.run.nodes)
+        raise
+    _record(connection, build_id, run.nodes)
+    if not any(node.node_id.startswith("model.") for node in run.nodes):
+        raise PermanentError(f"build {build_id} ran no model: the rule set {settings.rules} is empty")
+    return run
+
+
+def _record(connection: psycopg.Connection, build_id: int, nodes: tuple[dbt.Node, ...]) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into ops.dbt_result (build_id, node_id, status, seconds, rows_affected, message) "
+            "values (%s, %s, %s, %s, %s, %s)",
+            [(build_id, node.node_id, node.status, round(node.seconds, 3), node.rows, node.message) for node in nodes],
+        )

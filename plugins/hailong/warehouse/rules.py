@@ -1,0 +1,59 @@
+"""The rule set: the dbt project with its seeds, hashed as a whole and packed so that an edition can be rebuilt."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from pathlib import Path
+
+from hailong.errors import PermanentError
+from hailong.settings import Settings
+
+_GENERATED = {"target", "logs", "dbt_packages", "__pycache__"}
+
+
+def rule_files(rules: Path) -> list[Path]:
+    """Files of the rule set relative to its folder, by path; without hidden ones and what dbt generates."""
+    if not (rules / "dbt_project.yml").is_file():
+        raise PermanentError(f"no rule set in {rules}: dbt_project.yml is missing. Set HAILONG_RULES to a dbt project folder.")
+    found = [
+        path.relative_to(rules)
+        for path in rules.rglob("*")
+        if path.is_file() and not any(part in _GENERATED or part.startswith(".") for part in path.relative_to(rules).parts)
+    ]
+    return sorted(found, key=lambda path: path.as_posix())
+
+
+def rules_sha256(rules: Path) -> str:
+    """Hash over path and content of every file: the same on every machine, whatever the files' times and modes."""
+    digest = hashlib.sha256()
+    for path in rule_files(rules):
+        content = hashlib.sha256((rules / path).read_bytes()).hexdigest()
+        digest.update(f"{path.as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def pack(settings: Settings) -> tuple[str, Path]:
+    """Hash the rule set and keep it as `home/rules/<sha256>.tar.gz`; packing it again gives the same bytes."""
+    sha256 = rules_sha256(settings.rules)
+    path = settings.home / "rules" / f"{sha256}.tar.gz"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial.write_bytes(_archive(settings.rules))
+        partial.replace(path)
+    return sha256, path
+
+
+def _archive(rules: Path) -> bytes:
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
+        for path in rule_files(rules):
+            content = (rules / path).read_bytes()
+            entry = tarfile.TarInfo(path.as_posix())
+            entry.size, entry.mode, entry.mtime = len(content), 0o644, 0
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
