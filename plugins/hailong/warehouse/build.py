@@ -22,7 +22,7 @@ SCHEMAS = ("marts", "facts", "core", "staging", "rules")
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build did. `schema_prefix` is empty, or `asof_<batch>_` when it rebuilt a past state beside the real one."""
+    """What a build did. `schema_prefix`: empty, or `asof_<batch>_` for a past state built beside the real one."""
 
     build_id: int
     as_of_batch: int
@@ -101,7 +101,7 @@ def drop_tables(connection: psycopg.Connection, prefix: str = "") -> None:
                 except psycopg.errors.DependentObjectsStillExist as error:
                     raise PermanentError(
                         f"full build: a {kind} of dbt cannot be dropped because something outside depends on it "
-                        f"({error.diag.message_detail}). Nothing outside may reference dbt's relations: drop that first."
+                        f"({error.diag.message_detail}). Nothing outside may reference them: drop that first."
                     ) from error
 
 
@@ -138,7 +138,9 @@ def _as_of(connection: psycopg.Connection, wanted: int | None) -> int:
     if wanted is None:
         return newest
     if not 0 <= wanted <= newest:
-        raise PermanentError(f"build as of batch {wanted}: the newest batch is {newest}. `hailong status` lists the batches.")
+        raise PermanentError(
+            f"build as of batch {wanted}: the newest batch is {newest}. `hailong status` lists the batches."
+        )
     return wanted
 
 

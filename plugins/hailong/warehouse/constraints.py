@@ -72,10 +72,14 @@ def _declared_of(node: Mapping[str, Any], names: Mapping[str, str]) -> Iterable[
                 yield Constraint(table, "foreign key", f"({columns}) to {target} ({to_columns})")
             case "check":
                 if not constraint.get("name"):
-                    raise PermanentError(f"a check of {table} has no name, so it cannot be proved: {constraint['expression']}")
+                    raise PermanentError(
+                        f"a check of {table} has no name, so it cannot be proved: {constraint['expression']}"
+                    )
                 yield Constraint(table, "check", constraint["name"])
             case other:
-                raise PermanentError(f"the contract of {table} declares a constraint of type '{other}', which is not proved")
+                raise PermanentError(
+                    f"the contract of {table} declares a constraint of type '{other}', which is not proved"
+                )
     for name, column in node["columns"].items():
         if any(constraint["type"] == "not_null" for constraint in column.get("constraints") or []):
             yield Constraint(table, "not null", f"({name})")
@@ -123,7 +127,9 @@ where n.nspname || '.' || t.relname = any(%s) and a.attnum > 0 and not a.attisdr
 
 def present(connection: psycopg.Connection, tables: list[str]) -> set[Constraint]:
     """What the database enforces on these tables (`schema.name`)."""
-    found = {Constraint(table, "not null", f"({column})") for table, column in connection.execute(_NOT_NULLS, (tables,))}
+    found = {
+        Constraint(table, "not null", f"({column})") for table, column in connection.execute(_NOT_NULLS, (tables,))
+    }
     for table, kind, name, columns, target, target_columns in connection.execute(_KEYS, (tables,)):
         listed = f"({', '.join(columns)})"
         match kind:

@@ -107,7 +107,7 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - nothing else runs in the child
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     ) as process:
         try:
             assert process.stdout is not None

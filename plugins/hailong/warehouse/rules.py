@@ -18,11 +18,14 @@ _GENERATED = {"target", "logs", "dbt_packages", "__pycache__"}
 def rule_files(rules: Path) -> list[Path]:
     """Files of the rule set relative to its folder, by path; without hidden ones and what dbt generates."""
     if not (rules / "dbt_project.yml").is_file():
-        raise PermanentError(f"no rule set in {rules}: dbt_project.yml is missing. Set HAILONG_RULES to a dbt project folder.")
+        raise PermanentError(
+            f"no rule set in {rules}: dbt_project.yml is missing. Set HAILONG_RULES to a dbt project folder."
+        )
     found = [
         path.relative_to(rules)
         for path in rules.rglob("*")
-        if path.is_file() and not any(part in _GENERATED or part.startswith(".") for part in path.relative_to(rules).parts)
+        if path.is_file()
+        and not any(part in _GENERATED or part.startswith(".") for part in path.relative_to(rules).parts)
     ]
     return sorted(found, key=lambda path: path.as_posix())
 
