@@ -162,7 +162,9 @@ def load_contract(path: Path) -> Contract:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        raise PermanentError(f"contract {path.name}{place}: not valid YAML ({getattr(error, 'problem', error)})") from error
+        raise PermanentError(
+            f"contract {path.name}{place}: not valid YAML ({getattr(error, 'problem', error)})"
+        ) from error
     return _Reader(path).contract(document)
 
 
@@ -231,7 +233,9 @@ class _Reader:
         feed = self.text(top["id"], "id")
         if feed != self.path.stem or not _NAME.fullmatch(feed):
             raise self.fail("id", f"'{feed}' must be the file's name without .yaml, in lower_case")
-        described = self.mapping(top["description"], "description", {"purpose": True, "usage": False, "limitations": False})
+        described = self.mapping(
+            top["description"], "description", {"purpose": True, "usage": False, "limitations": False}
+        )
         team = self.mapping(top["team"], "team", {"name": True, "description": False, "members": False})
         schemas = top["schema"]
         if not isinstance(schemas, list) or len(schemas) != 1:
@@ -294,7 +298,8 @@ class _Reader:
         for column in columns:
             if column.precision_of and (column.precision_of not in names or column.type != "boolean"):
                 raise self.fail(
-                    f"{place}.{column.name}", f"precisionOf names no column '{column.precision_of}'; columns: {', '.join(names)}"
+                    f"{place}.{column.name}",
+                    f"precisionOf names no column '{column.precision_of}'; columns: {', '.join(names)}",
                 )
         return columns
 
@@ -323,9 +328,13 @@ class _Reader:
             name=name,
             type=kind,
             description=self.text(given["description"], f"{place}.description"),
-            source=None if custom.get("sourceField") is None else self.text(custom["sourceField"], f"{place}.sourceField"),
+            source=None
+            if custom.get("sourceField") is None
+            else self.text(custom["sourceField"], f"{place}.sourceField"),
             required=self.boolean(given.get("required", False), f"{place}.required") or is_key,
-            key_position=self.integer(given.get("primaryKeyPosition", 1), f"{place}.primaryKeyPosition") if is_key else 0,
+            key_position=self.integer(given.get("primaryKeyPosition", 1), f"{place}.primaryKeyPosition")
+            if is_key
+            else 0,
             hashed=self.boolean(custom.get("hashed", True), f"{place}.hashed"),
             codes=self.codes(custom.get("codes"), place, system),
             flag=self.flag(custom.get("flag"), place),
@@ -355,7 +364,9 @@ class _Reader:
             try:
                 re.compile(given["matches"])
             except (re.error, TypeError) as error:
-                raise self.fail(f"{place}.flag", f"{given['matches']!r} is not a regular expression ({error})") from error
+                raise self.fail(
+                    f"{place}.flag", f"{given['matches']!r} is not a regular expression ({error})"
+                ) from error
             rules.append((self.text(given["field"], f"{place}.flag.field"), str(given["matches"])))
         return tuple(rules)
 
@@ -392,7 +403,11 @@ class _Reader:
         hours = found["latency"]["value"]
         if found["latency"].get("unit") != "h" or not isinstance(hours, int | float) or isinstance(hours, bool):
             raise self.fail("slaProperties.latency", "value in hours with unit h is needed")
-        return schedule, self.text(found["timeOfAvailability"]["value"], "slaProperties.timeOfAvailability"), float(hours)
+        return (
+            schedule,
+            self.text(found["timeOfAvailability"]["value"], "slaProperties.timeOfAvailability"),
+            float(hours),
+        )
 
 
 def _camel(name: str) -> str:
@@ -413,8 +428,8 @@ _TABLE = {
     "dataGranularityDescription": False, "properties": True,
 }  # fmt: skip
 _PROPERTY = {
-    "name": True, "logicalType": True, "physicalType": True, "description": True, "required": False, "primaryKey": False,
-    "primaryKeyPosition": False, "items": False, "customProperties": True, "classification": False, "examples": False,
+    "name": True, "logicalType": True, "physicalType": True, "description": True, "required": False,
+    "primaryKey": False, "primaryKeyPosition": False, "items": False, "customProperties": True, "classification": False, "examples": False,
 }  # fmt: skip
 _SLA = {
     "property": True, "value": True, "unit": False, "schedule": False, "scheduler": False, "description": False,

@@ -52,7 +52,10 @@ def _create(conn: psycopg.Connection, contract: Contract) -> None:
     conn.execute(sql.SQL("create table {} ({})").format(table, sql.SQL(", ").join(lines)))
     conn.execute(sql.SQL("create index {} on {} (batch_id)").format(sql.Identifier(f"{contract.feed}_batch"), table))
     conn.execute(sql.SQL("comment on table {} is {}").format(table, sql.Literal(contract.description)))
-    for name, when in ((f"{contract.feed}_append_only", "update or delete"), (f"{contract.feed}_no_truncate", "truncate")):
+    for name, when in (
+        (f"{contract.feed}_append_only", "update or delete"),
+        (f"{contract.feed}_no_truncate", "truncate"),
+    ):
         scope = "statement" if when == "truncate" else "row"
         conn.execute(
             sql.SQL("create trigger {} before {} on {} for each {} execute function ops.refuse_change()").format(
@@ -69,11 +72,14 @@ def _extend(conn: psycopg.Connection, contract: Contract, present: Mapping[str, 
         found = present.get(column.name)
         if found is None:
             conn.execute(
-                sql.SQL("alter table {} add column {} {}").format(table, sql.Identifier(column.name), _type(column.type))
+                sql.SQL("alter table {} add column {} {}").format(
+                    table, sql.Identifier(column.name), _type(column.type)
+                )
             )
         elif found != _CATALOG_NAMES.get(column.type, column.type):
             raise PermanentError(
-                f"raw.{contract.feed}.{column.name} is {found} in the warehouse and {column.type} in {contract.path.name}: "
+                f"raw.{contract.feed}.{column.name} is {found} in the warehouse and {column.type} in "
+                f"{contract.path.name}: "
                 "give the column a new name in the contract; what was loaded stays as it is"
             )
     _describe(conn, contract)

@@ -1,0 +1,240 @@
+"""The landing folder: `records.parquet`, `rejects.parquet`, and `manifest.json` written last.
+
+A folder is written beside its place under a temporary name and renamed when it is complete: a landing folder that can
+be seen is whole. Memory stays flat: rows are written a row group at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hailong.contracts import Column, Contract
+from hailong.errors import PermanentError
+from hailong.extract.records import Reject, Row
+
+ROW_GROUP = 20_000
+RECORDS, REJECTS, MANIFEST = "records.parquet", "rejects.parquet", "manifest.json"
+STALE_SECONDS = 24 * 3600
+
+# Exact decimals and JSON travel as text and are cast by the database: no digit is lost on the way.
+ARROW = {
+    "text": pa.string(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "numeric": pa.string(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamptz": pa.timestamp("us", tz="UTC"),
+    "jsonb": pa.string(),
+}
+HEAD = (("record_key", pa.string()), ("op", pa.string()), ("version_hash", pa.string()), ("seq", pa.int64()))
+REJECT_SCHEMA = pa.schema(
+    [
+        ("seq", pa.int64()),
+        ("record_key", pa.string()),
+        ("rule", pa.string()),
+        ("detail", pa.string()),
+        ("payload_minimised", pa.string()),
+    ]
+)
+
+
+def record_schema(columns: Iterable[Column]) -> pa.Schema:
+    return pa.schema([*HEAD, *((column.name, ARROW[column.type]) for column in columns)])
+
+
+@dataclass(frozen=True)
+class Landing:
+    """A complete landing folder and what its manifest says."""
+
+    folder: Path
+    sha256: str
+    manifest: dict[str, Any]
+
+    @property
+    def feed(self) -> str:
+        return str(self.manifest["feed"])
+
+    @property
+    def records(self) -> Path:
+        return self.folder / RECORDS
+
+    @property
+    def rejects(self) -> Path:
+        return self.folder / REJECTS
+
+
+class LandingWriter:
+    """Writes one landing folder; leaving the block without `finish` leaves nothing behind."""
+
+    def __init__(self, root: Path, contract: Contract, extract_id: str) -> None:
+        self.folder = root / contract.feed / extract_id
+        self._contract = contract
+        self._extract_id = extract_id
+        self._temporary = self.folder.with_name(f".{extract_id}.{os.getpid()}.tmp")
+        self._schema = record_schema(contract.columns)
+        self._rows: list[tuple[int, Row]] = []
+        self._rejects: list[tuple[int, Reject]] = []
+        self.records = self.rejects = self.received = 0
+
+    def __enter__(self) -> Self:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(self.folder.parent)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir()
+        self._record_file = pq.ParquetWriter(self._temporary / RECORDS, self._schema, compression="zstd")
+        self._reject_file = pq.ParquetWriter(self._temporary / REJECTS, REJECT_SCHEMA, compression="zstd")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._record_file.close()
+        self._reject_file.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def add(self, outcome: Row | Reject) -> None:
+        """Take one received record, in the order of the source."""
+        self.received += 1
+        if isinstance(outcome, Row):
+            self._rows.append((self.received, outcome))
+            if len(self._rows) >= ROW_GROUP:
+                self._flush_rows()
+        else:
+            self._rejects.append((self.received, outcome))
+            if len(self._rejects) >= ROW_GROUP:
+                self._flush_rejects()
+
+    def finish(
+        self,
+        *,
+        source: str,
+        declared: int | None,
+        window: tuple[datetime, datetime] | None,
+        started_at: datetime,
+        finished_at: datetime,
+        code_version: str,
+    ) -> Landing:
+        """Close the files, write the manifest, put the folder in its place."""
+        self._flush_rows()
+        self._flush_rejects()
+        self._record_file.close()
+        self._reject_file.close()
+        manifest = {
+            "extract_id": self._extract_id,
+            "feed": self._contract.feed,
+            "source": source,
+            "window_start": window[0].isoformat() if window else None,
+            "window_end": window[1].isoformat() if window else None,
+            "declared_rows": declared,
+            "received_rows": self.received,
+            "records": self.records,
+            "rejects": self.rejects,
+            "files": {name: file_sha256(self._temporary / name) for name in (RECORDS, REJECTS)},
+            "contract_version": self._contract.version,
+            "code_version": code_version,
+            "started_at": started_at.isoformat(),
+            "finished_at": finished_at.isoformat(),
+        }
+        content = orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+        for name in (RECORDS, REJECTS):
+            _sync(self._temporary / name)
+        (self._temporary / MANIFEST).write_bytes(content)
+        _sync(self._temporary / MANIFEST)
+        os.rename(self._temporary, self.folder)
+        _sync(self.folder.parent)
+        return Landing(self.folder, hashlib.sha256(content).hexdigest(), manifest)
+
+    def _flush_rows(self) -> None:
+        if not self._rows:
+            return
+        rows, self._rows = self._rows, []
+        columns: list[Any] = [
+            [row.key for _, row in rows],
+            [row.op for _, row in rows],
+            [row.version_hash for _, row in rows],
+            [seq for seq, _ in rows],
+        ]
+        for index, column in enumerate(self._contract.columns):
+            values = [row.values[index] for _, row in rows]
+            if column.type == "numeric":
+                values = [None if value is None else _digits(value) for value in values]
+            columns.append(values)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)]
+        self._record_file.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self.records += len(rows)
+
+    def _flush_rejects(self) -> None:
+        if not self._rejects:
+            return
+        rejects, self._rejects = self._rejects, []
+        columns = [
+            [seq for seq, _ in rejects],
+            [reject.key for _, reject in rejects],
+            [reject.rule for _, reject in rejects],
+            [reject.detail for _, reject in rejects],
+            [reject.payload for _, reject in rejects],
+        ]
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, REJECT_SCHEMA, strict=True)]
+        self._reject_file.write_batch(pa.RecordBatch.from_arrays(arrays, schema=REJECT_SCHEMA))
+        self.rejects += len(rejects)
+
+
+def read_landing(folder: Path) -> Landing:
+    """A landing folder, its files compared with the manifest; PermanentError when it is not whole."""
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError:
+        raise PermanentError(
+            f"{folder} is not a complete landing folder ({MANIFEST} is missing): run the ingest again"
+        ) from None
+    try:
+        manifest = orjson.loads(content)
+        files = manifest["files"]
+        for name in (RECORDS, REJECTS):
+            if file_sha256(folder / name) != files[name]:
+                raise PermanentError(f"{folder / name} is not what {MANIFEST} says it was: run the ingest again")
+    except (orjson.JSONDecodeError, KeyError, TypeError, OSError) as error:
+        raise PermanentError(f"{folder} is not a usable landing folder ({error}): run the ingest again") from None
+    return Landing(folder, hashlib.sha256(content).hexdigest(), manifest)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _digits(value: Decimal) -> str:
+    return format(value, "f")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left behind, once it is a day old."""
+    for path in folder.glob(".*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+        except FileNotFoundError:
+            continue
