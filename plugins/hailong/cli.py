@@ -406,11 +406,14 @@ def _replace(command: Sequence[str]) -> NoReturn:
 
 
 def _show(result: Any, as_json: bool) -> None:
-    """A result is a dataclass with a `message`; as JSON it is one object on one line."""
+    """A result is a dataclass: as JSON one object on one line, else its message or its fields."""
     if as_json:
-        _print_json(vars(result) if hasattr(result, "__dict__") else result)
+        _print_json(vars(result))
+    elif message := getattr(result, "message", None):
+        out.print(message)
     else:
-        out.print(result.message)
+        for name, value in vars(result).items():
+            out.print(f"{name.replace('_', ' ')}: {value}")
 
 
 def _print_json(value: Any) -> None:
