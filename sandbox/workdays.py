@@ -26,7 +26,7 @@ DAYS_OFF = """
     2026-08-31 2026-09-01 2026-09-02 2026-11-24
     2027-01-01 2027-02-04 2027-02-05 2027-02-08 2027-02-09 2027-02-10 2027-04-16 2027-04-30 2027-05-03 2027-09-02
     2027-09-03 2027-11-24
-""".split()
+"""
 MAKE_UP_SATURDAYS = ("2024-05-04", "2025-04-26", "2026-01-10", "2026-08-22")
 
 
@@ -42,7 +42,7 @@ class Calendar:
         self._zero = number(FIRST)
         days = np.arange(self._zero, number(LAST) + 1)
         working = (days + 3) % 7 < 5  # 1970-01-01 was a Thursday
-        working[[number(date.fromisoformat(text)) - self._zero for text in DAYS_OFF]] = False
+        working[[number(date.fromisoformat(text)) - self._zero for text in DAYS_OFF.split()]] = False
         working[[number(date.fromisoformat(text)) - self._zero for text in MAKE_UP_SATURDAYS]] = True
         self._working = working
         self._list = days[working]
