@@ -27,6 +27,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from rich.console import Console
 
 from hailong.airflow_api import AirflowApi
 from hailong.errors import PermanentError, TransientError
@@ -34,8 +35,9 @@ from hailong.settings import Settings
 from hailong.warehouse.connect import airflow_uri
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
-# The demo's two people (requester and signer), and one who may look only.
+# The demo's two people (requester and signer), and one who may look only. Names in HAILONG_SIGNERS are added.
 USERS = {"engineer": "op", "signer": "user", "viewer": "viewer"}
+SIGNERS = "signer"  # unless HAILONG_SIGNERS says who
 PARALLELISM = 4
 DEFAULT_PORT = 8080
 
@@ -78,7 +80,13 @@ class Stack:
 
     def passwords(self) -> dict[str, str]:
         """User name → password, made on the first call (file mode 0600)."""
-        return self._private_json(self.passwords_file, lambda: {user: secrets.token_urlsafe(12) for user in USERS})
+        return self._private_json(
+            self.passwords_file, lambda: {name: secrets.token_urlsafe(12) for name in self.users()}
+        )
+
+    def users(self) -> dict[str, str]:
+        """User name → role in Airflow's simple auth manager."""
+        return {**dict.fromkeys(self.settings.signers, "user"), **USERS}
 
     def client(self, user: str) -> AirflowApi:
         """Airflow's API as `user`."""
@@ -149,6 +157,7 @@ class Stack:
         return {
             **inherited,
             "HAILONG_HOME": str(self.settings.home),
+            "HAILONG_SIGNERS": ",".join(self.settings.signers) or SIGNERS,
             **self.environment,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '/usr/bin:/bin')}",
             "PYTHONUNBUFFERED": "1",
@@ -166,7 +175,9 @@ class Stack:
             "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base}/execution/",
             "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # getfqdn asks the network
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(
+                f"{user}:{role}" for user, role in self.users().items()
+            ),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords_file),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow_uri(self.settings),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "3",
@@ -353,15 +364,32 @@ def tail(path: Path, lines: int = 25) -> str:
 
 
 def up(settings: Settings, api_port: int | None = None) -> Stack:
-    """`hailong up`: the stack with its schedule running; returns it (address, users)."""
+    """`hailong up`: the warehouse and an Airflow with its schedule running; says where it is and who may log in."""
+    from hailong.warehouse.migrations import migrate
+
+    console = Console(highlight=False, soft_wrap=True)
+    migrate(settings)
     stack = Stack(settings, api_port)
-    stack.up()
+    with console.status("starting Airflow"):
+        fresh = stack.up()
+    console.print(f"Airflow {'is up' if fresh else 'was up already'}: {stack.url}")
+    console.print(f"Users {', '.join(stack.users())}; their passwords: {stack.passwords_file}. Logs: {stack.logs}")
+    console.print("New DAGs are paused: unpause in the UI those that should run. Stop with `hailong down`.")
     return stack
 
 
 def down(settings: Settings) -> bool:
-    """`hailong down`: False when nothing ran."""
-    return Stack(settings).down()
+    """`hailong down`: Airflow, a sandbox of the demo, and the embedded server; False when nothing ran."""
+    from hailong import sandbox_process
+    from hailong.warehouse.embedded import Embedded
+
+    console = Console(highlight=False, soft_wrap=True)
+    stopped = {"Airflow": Stack(settings).down(), "sandbox": sandbox_process.stop(settings)}
+    if not settings.dsn:
+        stopped["embedded PostgreSQL"] = Embedded(settings.home).down()
+    names = [name for name, was_up in stopped.items() if was_up]
+    console.print(f"Stopped: {', '.join(names)}." if names else "Nothing was running.")
+    return bool(names)
 
 
 def _alembic_version(uri: str) -> str:
