@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date
 from decimal import Decimal
 
 from tests.oracle.scorer import Period as ScoredPeriod
-from tests.oracle.scorer import Row, Scorer, window_of
+from tests.oracle.book import text_of
+from tests.oracle.scorer import Local, Moment, Row, Scorer, window_of
 
 INDEX_KEY = ("period_code", "unit_code", "index_code")
 INDEX_COLUMNS = (
@@ -37,7 +39,22 @@ class Difference:
 
 
 def shown(value: object) -> str:
-    return f"{value.normalize():f}" if isinstance(value, Decimal) else repr(value)
+    """A value or a record on one line; times as their sources write them, empty fields left out."""
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    if isinstance(value, Moment):
+        return str(text_of(value))
+    if isinstance(value, Local):
+        return f"{value.day} {value.clock or 'day'}"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(shown, value)) + ")"
+    if isinstance(value, date):
+        return value.isoformat()
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = ((item.name, getattr(value, item.name)) for item in fields(value))
+        told = (f"{name}={shown(part)}" for name, part in parts if part not in (None, (), False))
+        return f"{type(value).__name__}({', '.join(told)})"
+    return repr(value)
 
 
 def differences(
@@ -90,7 +107,7 @@ def report(found: Sequence[Difference], scorer: Scorer, periods: Sequence[Scored
     return "\n".join(lines)
 
 
-def behind(difference: Difference, scorer: Scorer, periods: Sequence[ScoredPeriod], limit: int = 40) -> list[str]:
+def behind(difference: Difference, scorer: Scorer, periods: Sequence[ScoredPeriod], limit: int = 12) -> list[str]:
     """The dossiers, ratings, portal row or checks that one difference rests on, as the oracle reads them."""
     period = next((p for p in periods if p.period_code == difference.key[0]), None)
     unit = scorer.units.get(str(difference.key[1]))
@@ -101,25 +118,27 @@ def behind(difference: Difference, scorer: Scorer, periods: Sequence[ScoredPerio
     if window is None:
         return [f"{unit} does not live in {period}"]
     index = str(difference.key[2]) if len(difference.key) > 2 else "K"
-    lines = [f"{unit}", f"{period}, {window}"]
+    lines = [shown(unit), f"{shown(period)}, {shown(window)}"]
     if index in "ABK":
         outcomes = (scorer.dossier_outcome(history, policy.parameters) for history in scorer.histories.values())
         lines += [
-            f"{outcome}\n    {' | '.join(str(version) for version in scorer.histories[outcome.dossier_code])}"
+            f"{shown(outcome)}\n    {' | '.join(shown(version) for version in scorer.histories[outcome.dossier_code])}"
             for outcome in outcomes
             if outcome and outcome.unit_code == unit.unit_code and window.start <= outcome.day < window.end
         ][:limit]
     if index in "CK":
         ratings = {rating.rating_id: rating for batch in scorer.world.batches for rating in batch.ratings}
         lines += [
-            str(rating)
+            shown(rating)
             for rating in ratings.values()
             if scorer.rated_unit(rating) == unit.unit_code
             and window.start <= scorer.local(rating.rated_at, policy.parameters).day < window.end
         ][:limit]
     if index in "DK":
         lines += [
-            str(row) for key, row in scorer.portal_rows().items() if key[0] == unit.unit_code and key[1] == period.start
+            shown(row)
+            for key, row in scorer.portal_rows().items()
+            if key[0] == unit.unit_code and key[1] == period.start
         ]
     if index in "EK":
         lines += [f"{key}: {checks}" for key, checks in scorer.checks().items() if key[0] == unit.unit_code]

@@ -315,7 +315,7 @@ def edge_12_petitions(book: Book) -> None:
     unit = book.unit("E12P")
     book.perfect(unit, skip="D")
     book.portal(unit, "2026-10", None, (0, 0, 0))
-    book.index("12", unit, "D", status="no_data", value=None)
+    book.index("12", unit, "D", status="no_data", status_reason="portal_score_missing", value=None)
     unit = book.unit("E12R")  # asked again: the later answer counts; another window is not ours
     book.perfect(unit, skip="D")
     book.portal(unit, "2026-10", "9.10", (1, 1, 4))
@@ -471,8 +471,15 @@ def further_edges(book: Book) -> None:
     book.again(seen, 2, due_at=t("20261020170000"), status_code="9", finished_at=t("20261008160000"))
     book.dossiers_expect("first due", unit, "A", 0, 1)
     unit = book.unit("F8")  # first seen after a supplement: the date before it is the first
-    asked = book.supplement("20261005090000", "1", None, "20261007170000", None)
-    book.dossier(unit, "20261001080000", "20261020170000", "20261008160000", supplements=(asked,))
+    alone = book.supplement("20261005090000", "1", None, "20261007170000", None)
+    book.dossier(unit, "20261001080000", "20261020170000", "20261008160000", supplements=(alone,))
+    book.dossiers_expect("first due", unit, "A", 0, 1)
+    unit = book.unit("F8B")  # a fee request, which tells no date, then a supplement never received: the old due date
+    asked = (
+        book.supplement("20261002090000", "5"),
+        book.supplement("20261005090000", "1", None, "20261007170000", None),
+    )
+    book.dossier(unit, "20261001080000", "20261020170000", "20261008160000", status="8", supplements=asked)
     book.dossiers_expect("first due", unit, "A", 0, 1)
     unit = book.unit("F9")  # two supplements in full: the one received last decides
     asked_twice = (

@@ -707,7 +707,7 @@ def not_owed(index: str, unit: Unit, window: Window, policy: Policy) -> Score | 
         return Score("before_rule", "before_policy")
     reason = unit_bar(unit, window, policy, index)
     if reason is None and index == "E" and not required_places(unit):
-        reason = "no_posting_place"
+        return Score("not_applicable", "no_posting_place", excluded=0)
     return Score("not_applicable", reason) if reason else None
 
 
@@ -726,11 +726,11 @@ def quotient(events: Sequence[Counted], window: Window, reason_when_empty: str) 
 def petitions(row: PortalRow | None) -> Score:
     """D: the portal's own total for the unit's own row and the whole period."""
     if row is None:
-        return Score("no_data", "no_portal_row")
-    most = None if row.total_max_score is None else Fraction(row.total_max_score)
+        return Score("no_data", "no_portal_row", excluded=0)
     if row.total_score is None:
         status = "blocked_by_quality" if row.total_petitions > 0 else "no_data"
-        return Score(status, "portal_score_missing", None, most)
+        return Score(status, "portal_score_missing", excluded=0)
+    most = None if row.total_max_score is None else Fraction(row.total_max_score)
     return Score("scored", None, Fraction(row.total_score), most, 0, Fraction(row.total_score))
 
 
@@ -758,7 +758,7 @@ def posting(
         passed += all(ok for day, ok in valid if day == latest)
     counts = (Fraction(passed), Fraction(len(places)))
     if unchecked:
-        return Score("awaiting_input", "posting_unchecked:" + ",".join(unchecked), *counts)
+        return Score("awaiting_input", "posting_unchecked:" + ",".join(unchecked), *counts, 0)
     return Score("scored", None, *counts, 0, Fraction(passed == len(places)))
 
 
@@ -846,7 +846,7 @@ def total(unit: Unit, window: Window, policy: Policy, scores: Mapping[str, Score
         "rank_in_group": None,
         "small_sample": False,
         "near_threshold": False,
-        "no_petitions": scores["D"].status == "scored" and on_time is not None and on_time.denominator == 0,
+        "no_petitions": on_time is not None and on_time.denominator == 0,
     }
     barred = unit_bar(unit, window, policy, "K")
     missing = [f"{index}:{scores[index].status}" for index in INDICES if scores[index].status != "scored"]
