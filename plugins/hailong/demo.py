@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -36,8 +36,9 @@ PERIOD = "2026-11"
 START, END = date(2026, 6, 15), date(2026, 11, 18)
 REGISTERS = ("unit_register", "procedure_register", "code_map")
 EVENTS = ("dossier", "rating", "portal_evaluation")
-DROPPED, PATTERN = "posting_check", "niem_yet_*.xlsx"
+DROPPED = "posting_check"
 DAGS = (*(f"ingest__{feed}" for feed in (*REGISTERS, *EVENTS, DROPPED)), "build__warehouse", "publish__period")
+COUNTS = ("received", "loaded", "unchanged", "duplicate", "quarantined")
 REQUESTER, SIGNER = "engineer", "signer"
 ENDED_BADLY = ("failed", "up_for_retry", "removed")  # a retry would come minutes later
 
@@ -136,8 +137,8 @@ class Demo:
         return [(f"ingest__{feed}", {}, feed) for feed in REGISTERS]
 
     def _events(self, window: Mapping[str, str]) -> list[tuple[str, dict[str, str], str]]:
-        files = [(f"ingest__{DROPPED}", {"file": str(path)}, path.name) for path in self.sandbox.files(PATTERN)]
-        return [*((f"ingest__{feed}", dict(window), feed) for feed in EVENTS), *files]
+        """Dossiers first: they take longest. The file feed has no window: it takes what was dropped."""
+        return [*((f"ingest__{feed}", dict(window), feed) for feed in EVENTS), (f"ingest__{DROPPED}", {}, DROPPED)]
 
     def _publish(self) -> None:
         """Trigger as one person, sign as another, as Airflow's own API lets them."""
@@ -227,13 +228,17 @@ class Demo:
     def _counts(self, run: Run) -> str:
         task_id = {"build__warehouse": "build", "publish__period": "publish"}.get(run.dag_id, "ingest")
         result = self.api.result(run.dag_id, run.run_id, task_id)
-        return str(result.get("message", "")) if isinstance(result, dict) else ""
+        if not isinstance(result, dict):
+            return ""
+        if task_id == "ingest":
+            return ", ".join(f"{result[name]:,} {name}" for name in COUNTS if result[name] or name in COUNTS[:3])
+        return str(result.get("message", ""))
 
     # -- what is in the warehouse ------------------------------------------------------------------------------------
 
     def _stack(self, sandbox: SandboxServer) -> Stack:
-        environment = {**sandbox.env, "HAILONG_SIGNERS": SIGNER}
-        return Stack(replace(self.settings, env={**self.settings.env}), scheduled=False, environment=environment)
+        environment = {**sandbox.env, "HAILONG_SOURCE_INSPECTION_DROP": str(sandbox.drop), "HAILONG_SIGNERS": SIGNER}
+        return Stack(self.settings, scheduled=False, environment=environment)
 
     def _loaded_until(self, moment: datetime) -> bool:
         """True when every event feed has been loaded up to this local moment."""
@@ -351,7 +356,7 @@ def k_table(title: str, rows: Sequence[Sequence[Any]], each: int = 3) -> Table:
 
 def ledger_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Totals per feed."""
-    names = ("batches", "received", "loaded", "unchanged", "duplicate", "quarantined")
+    names = ("batches", *COUNTS)
     table = Table(title="Ledger (received = loaded + unchanged + duplicate + quarantined)", title_justify="left")
     table.add_column("feed")
     for name in names:

@@ -43,9 +43,6 @@ class SandboxServer:
         if response.status_code != 200:
             raise PermanentError(f"the sandbox refused the time {now}: {response.status_code} {response.text[:300]}")
 
-    def files(self, pattern: str) -> list[Path]:
-        return sorted(self.drop.glob(pattern))
-
 
 def start(settings: Settings, *, size: int, end: date, clock: datetime, timeout: float = 120) -> SandboxServer:
     """Start a sandbox under `HAILONG_HOME/sandbox`, in place of one that still runs there."""

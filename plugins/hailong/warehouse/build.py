@@ -15,7 +15,7 @@ from hailong.settings import Settings
 from hailong.warehouse import constraints, dbt, rules
 from hailong.warehouse.connect import connect
 
-LOCK = 104_001  # advisory lock: one build at a time
+LOCK = 104_002  # advisory lock: one build at a time (loads have 104_001 and go on meanwhile)
 ROLE = "hailong_transformer"
 SCHEMAS = ("marts", "facts", "core", "staging", "rules")
 
