@@ -44,7 +44,10 @@ PRECISION = Decimal(1).scaleb(-15)
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit × index × period. Counts are null where the index is not the unit's or nothing is known."""
+    """One unit × index × period. Counts are null where the index is not the unit's or nothing is known.
+
+    `excluded` belongs to the indices that count records: it is null for D and E.
+    """
 
     period_code: str
     unit_code: str
@@ -88,15 +91,16 @@ def _not_applicable(period: str, unit: Unit, index: str) -> Cell:
 def posting_cell(period: str, unit: Unit, last_day: int, checks: Sequence[PostingCheck]) -> Cell:
     """E: the latest visit to each required place, not older than 100 days at the window's last day."""
     places = [place for place in unit.posting_places.split(";") if place]
-    passed = []
+    passed, unchecked = 0, False
     for place in places:
         mine = [c for c in checks if c.place == place and last_day - POSTING_VALID_DAYS <= c.day <= last_day]
-        if not mine:
-            return Cell(period, unit.code, "E", None, None, None, "awaiting_input", None)
-        latest = max(check.day for check in mine)
-        passed.append(all(check.passed for check in mine if check.day == latest))
-    value = Decimal(int(all(passed))).quantize(PRECISION)
-    return Cell(period, unit.code, "E", sum(passed), len(places), 0, "scored", value)
+        latest = max((check.day for check in mine), default=None)
+        unchecked |= latest is None
+        passed += bool(mine) and all(check.passed for check in mine if check.day == latest)
+    if unchecked:
+        return Cell(period, unit.code, "E", passed, len(places), None, "awaiting_input", None)
+    value = Decimal(int(passed == len(places))).quantize(PRECISION)
+    return Cell(period, unit.code, "E", passed, len(places), None, "scored", value)
 
 
 def _per_unit(city: City, mask: np.ndarray) -> list[int]:
@@ -143,10 +147,10 @@ def cells(city: City, period: Month, now: int) -> Iterable[Cell]:
             yield Cell(code, unit.code, "D", None, None, None, "no_data", None)
         elif portal[i].total_score is None:
             status = "blocked_by_quality" if portal[i].petitions else "no_data"
-            yield Cell(code, unit.code, "D", None, None, None, status, None)
+            yield Cell(code, unit.code, "D", None, 18, None, status, None)
         else:
             total = Decimal(str(portal[i].total_score))
-            yield Cell(code, unit.code, "D", total, 18, 0, "scored", total.quantize(PRECISION))
+            yield Cell(code, unit.code, "D", total, 18, None, "scored", total.quantize(PRECISION))
         yield posting_cell(code, unit, number(period.last), checks.get(i, []))
 
 
