@@ -35,7 +35,7 @@ first_due_version as (
     order by record_key, batch_id
 ),
 
--- What that version's earliest supplement request says the due date was before it.
+-- What that version's supplement requests say the due date was before them: the earliest that says so.
 earliest_supplement as (
     select distinct on (supplement_versions.record_key)
         supplement_versions.record_key,
@@ -46,6 +46,7 @@ earliest_supplement as (
         on
             supplement_versions.record_key = first_due_version.record_key
             and supplement_versions.batch_id = first_due_version.batch_id
+    where supplement_versions.due_before_at is not null
     order by
         supplement_versions.record_key,
         supplement_versions.requested_at,

@@ -51,7 +51,7 @@ events as (
         measure.numerator,
         measure.denominator,
         measure.excluded,
-        {{ quotient('measure.numerator', 'measure.denominator') }} as value,
+        round({{ quotient('measure.numerator', 'measure.denominator') }}, 15) as value,
         case when measure.denominator = 0 then 'no_data' else 'scored' end as status,
         case when measure.denominator = 0 then measure.no_data_reason end as status_reason
     from event_sums
@@ -69,8 +69,8 @@ d as (
         windows.unit_code,
         'D' as index_code,
         petitions.total_score as numerator,
-        case when petitions.total_score is not null then petitions.total_max_score end as denominator,
-        0 as excluded,
+        petitions.total_max_score as denominator,
+        null::bigint as excluded,
         petitions.total_score as value,
         case
             when petitions.total_score is not null then 'scored'
@@ -79,7 +79,7 @@ d as (
         end as status,
         case
             when petitions.total_score is not null then null
-            when petitions.total_petitions > 0 then 'portal_score_missing'
+            when petitions.unit_code is not null then 'portal_score_missing'
             else 'no_portal_row'
         end as status_reason
     from windows
@@ -106,7 +106,7 @@ e as (
         'E' as index_code,
         case when required > 0 then passed end as numerator,
         case when required > 0 then required end as denominator,
-        0 as excluded,
+        null::bigint as excluded,
         case when required > 0 and unchecked is null then (passed = required)::integer end as value,
         case
             when required = 0 then 'not_applicable'
@@ -131,20 +131,14 @@ measured as (
 -- What stands before the data: no rule yet, or no such duty.
 due as (
     select
-        windows.*,
+        windows.period_code,
+        windows.calendar_code,
+        windows.unit_code,
+        windows.policy_id,
+        windows.window_start,
+        windows.window_end,
         duties.index_code,
-        case
-            when windows.is_before_rule then 'before_rule'
-            when windows.is_sub_unit and not duties.owed_by_sub_unit then 'not_applicable'
-            when windows.is_receiving_only and not duties.owed_by_receiving_unit then 'not_applicable'
-            when windows.is_too_short then 'not_applicable'
-        end as status,
-        case
-            when windows.is_before_rule then 'before_policy'
-            when windows.is_sub_unit and not duties.owed_by_sub_unit then 'sub_unit'
-            when windows.is_receiving_only and not duties.owed_by_receiving_unit then 'receiving_only'
-            when windows.is_too_short then 'window_too_short'
-        end as status_reason
+        {{ barred_by('windows', 'duties') }} as barred_by
     from windows
     cross join duties
 )
@@ -154,12 +148,12 @@ select
     due.calendar_code::text as calendar_code,
     due.unit_code::text as unit_code,
     due.index_code::text as index_code,
-    case when due.status is null then measured.numerator end::numeric as numerator,
-    case when due.status is null then measured.denominator end::numeric as denominator,
-    case when due.status is null then measured.excluded end::bigint as excluded,
-    case when due.status is null then measured.value end::numeric(20, 15) as value,
-    coalesce(due.status, measured.status)::text as status,
-    case when due.status is null then measured.status_reason else due.status_reason end::text as status_reason,
+    case when due.barred_by is null then measured.numerator end::numeric as numerator,
+    case when due.barred_by is null then measured.denominator end::numeric as denominator,
+    case when due.barred_by is null then measured.excluded end::bigint as excluded,
+    case when due.barred_by is null then measured.value end::numeric(20, 15) as value,
+    coalesce({{ barred_status('due.barred_by') }}, measured.status)::text as status,
+    coalesce(due.barred_by, measured.status_reason)::text as status_reason,
     due.policy_id::text as policy_id,
     due.window_start::date as window_start,
     due.window_end::date as window_end

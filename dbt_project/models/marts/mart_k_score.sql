@@ -11,7 +11,6 @@ units as (
 
 duties as (
     select * from {{ ref('index_duty') }}
-    where index_code = 'K'
 ),
 
 policies as (
@@ -38,45 +37,54 @@ maxima as (
     ) as maximum (index_code, value)
 ),
 
+-- Only K is rounded: it adds the quotients themselves, not their 15 decimals.
+exact as (
+    select
+        indices.*,
+        maxima.value as maximum,
+        case when duties.is_quotient then {{ quotient('indices.numerator', 'indices.denominator') }} else indices.value end
+            as exact_value
+    from indices
+    inner join duties on indices.index_code = duties.index_code
+    inner join maxima on indices.policy_id = maxima.policy_id and indices.index_code = maxima.index_code
+),
+
 totals as (
     select
-        indices.period_code,
-        indices.unit_code
+        period_code,
+        unit_code
         {%- for index in ['a', 'b', 'c', 'd', 'e'] %},
-        max(indices.value) filter (where indices.index_code = '{{ index | upper }}') as {{ index }}
+        max(value) filter (where index_code = '{{ index | upper }}') as {{ index }}
         {%- endfor %},
-        bool_and(indices.status = 'scored') as is_complete,
-        coalesce(sum(indices.value), 0) as present,
-        coalesce(sum(maxima.value) filter (where indices.status <> 'scored'), 0) as missing_maximum,
-        string_agg(indices.index_code || ':' || indices.status, ',' order by indices.index_code)
-            filter (where indices.status <> 'scored') as missing
-    from indices
-    inner join maxima on indices.policy_id = maxima.policy_id and indices.index_code = maxima.index_code
-    group by indices.period_code, indices.unit_code
+        bool_and(status = 'scored') as is_complete,
+        coalesce(sum(exact_value) filter (where status = 'scored'), 0) as present,
+        coalesce(sum(maximum) filter (where status <> 'scored'), 0) as missing_maximum,
+        string_agg(index_code || ':' || status, ',' order by index_code)
+            filter (where status <> 'scored') as missing
+    from exact
+    group by period_code, unit_code
+),
+
+barred as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        {{ barred_by('windows', 'duties') }} as barred_by
+    from windows
+    inner join duties on duties.index_code = 'K'
 ),
 
 status as (
     select
-        windows.period_code,
-        windows.unit_code,
-        case
-            when windows.is_before_rule then 'before_rule'
-            when windows.is_sub_unit and not duties.owed_by_sub_unit then 'not_applicable'
-            when windows.is_receiving_only and not duties.owed_by_receiving_unit then 'not_applicable'
-            when windows.is_too_short then 'not_applicable'
-            when totals.is_complete then 'scored'
-            else 'incomplete'
-        end as status,
-        case
-            when windows.is_before_rule then 'before_policy'
-            when windows.is_sub_unit and not duties.owed_by_sub_unit then 'sub_unit'
-            when windows.is_receiving_only and not duties.owed_by_receiving_unit then 'receiving_only'
-            when windows.is_too_short then 'window_too_short'
-            else totals.missing
-        end as status_reason
-    from windows
-    cross join duties
-    inner join totals on windows.period_code = totals.period_code and windows.unit_code = totals.unit_code
+        barred.period_code,
+        barred.unit_code,
+        coalesce(
+            {{ barred_status('barred.barred_by') }},
+            case when totals.is_complete then 'scored' else 'incomplete' end
+        ) as status,
+        coalesce(barred.barred_by, totals.missing) as status_reason
+    from barred
+    inner join totals on barred.period_code = totals.period_code and barred.unit_code = totals.unit_code
 ),
 
 scored as (
@@ -85,9 +93,9 @@ scored as (
         status.unit_code,
         totals.d,
         totals.present,
-        round(totals.present, policies.k_scale) as k,
-        {{ verdict('round(totals.present, policies.k_scale)', 'policies') }} as verdict,
-        abs(round(totals.present, policies.k_scale) - policies.k_threshold) <= policies.near_threshold_distance
+        {{ round_k('totals.present', 'policies') }} as k,
+        {{ verdict(round_k('totals.present', 'policies'), 'policies') }} as verdict,
+        abs({{ round_k('totals.present', 'policies') }} - policies.k_threshold) <= policies.near_threshold_distance
             as near_threshold
     from status
     inner join windows on status.period_code = windows.period_code and status.unit_code = windows.unit_code
@@ -102,8 +110,8 @@ bounds as (
         status.period_code,
         status.unit_code,
         case
-            when round(totals.present, policies.k_scale) > policies.k_threshold then 'satisfied_whatever'
-            when round(totals.present + totals.missing_maximum, policies.k_scale) < policies.k_threshold
+            when {{ round_k('totals.present', 'policies') }} > policies.k_threshold then 'satisfied_whatever'
+            when {{ round_k('totals.present + totals.missing_maximum', 'policies') }} < policies.k_threshold
                 then 'not_satisfied_whatever'
             else 'open'
         end as verdict_bound
@@ -181,7 +189,7 @@ small_samples as (
         one_petition_k.period_code,
         one_petition_k.unit_code,
         bool_or(
-            {{ verdict('round(one_petition_k.k, policies.k_scale)', 'policies') }} <> one_petition_k.verdict
+            {{ verdict(round_k('one_petition_k.k', 'policies'), 'policies') }} <> one_petition_k.verdict
         ) as small_sample
     from one_petition_k
     inner join policies on one_petition_k.policy_id = policies.policy_id
