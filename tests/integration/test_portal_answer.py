@@ -130,7 +130,7 @@ def test_the_three_formulas_agree_on_every_metric(portal: tuple[Settings, dict[s
     assert [m for m in scored if abs(score(m) - Decimal(str(m["score"]))) > Decimal("0.01")] == []
     with connect(settings) as connection:
         rows = connection.execute(
-            "select unit_code, recomputed_score, score_difference from facts.fct_d_petitions where period_code = '2026-Q3'"
+            "select unit_code, recomputed_score, difference from facts.fct_d_petitions where period_code = '2026-Q3'"
         ).fetchall()
     assert len(rows) == 12
     assert all(difference is not None and abs(difference) <= Decimal("0.01") for _, _, difference in rows), rows
