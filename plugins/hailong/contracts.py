@@ -429,7 +429,8 @@ _TABLE = {
 }  # fmt: skip
 _PROPERTY = {
     "name": True, "logicalType": True, "physicalType": True, "description": True, "required": False,
-    "primaryKey": False, "primaryKeyPosition": False, "items": False, "customProperties": True, "classification": False, "examples": False,
+    "primaryKey": False, "primaryKeyPosition": False, "items": False, "customProperties": True,
+    "classification": False, "examples": False,
 }  # fmt: skip
 _SLA = {
     "property": True, "value": True, "unit": False, "schedule": False, "scheduler": False, "description": False,

@@ -143,6 +143,7 @@ class Client:
 class Pages:
     """Records of a paged service, a page at a time; `declared` is known once the first page is there."""
 
+    feed: str
     client: Client
     connector: PagedHttp
     since: datetime | None
@@ -162,7 +163,7 @@ class Pages:
                 if items:
                     yield items
                 if self.progress and (done or page % 10 == 0):
-                    self.progress(f"{self.connector.items_field}: {received:,} of {self.declared:,}")
+                    self.progress(f"{self.feed}: {received:,} of {self.declared:,}")
                 if coming is None:
                     break
                 page += 1

@@ -70,7 +70,7 @@ class Snapshots:
                     break
             if self.progress:
                 self.progress(
-                    f"{self.connector.group} {window.first} – {window.last}: {rows} units "
+                    f"portal_evaluation: {window.first} – {window.last}: {rows} units "
                     f"(window {number} of {len(self.windows)})"
                 )
 

@@ -111,7 +111,7 @@ def extract_http(
         source: Iterable[list[Any]]
         if isinstance(connector, PagedHttp):
             since, until = (bound.astimezone(zone) for bound in window) if window else (None, None)
-            source = Pages(client, connector, since, until, progress)
+            source = Pages(contract.feed, client, connector, since, until, progress)
         elif isinstance(connector, PortalWindows) and window:
             asked = windows(settings.rules, window[0].astimezone(zone), window[1].astimezone(zone))
             source = Snapshots(client, connector, asked, clock, progress)

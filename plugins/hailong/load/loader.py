@@ -191,9 +191,10 @@ def _record_batch(cursor: Any, landing: Landing) -> int:
     manifest = landing.manifest
     cursor.execute(
         "insert into ops.batch (feed, window_start, window_end, landing_uri, landing_sha256, declared_rows,"
-        " received_rows, loaded_rows, unchanged_rows, duplicate_rows, quarantined_rows, tombstone_rows, started_at, contract_version,"
-        " code_version) select $1::text, $2::text::timestamptz, $3::text::timestamptz, $4::text, $5::text,"
-        " $6::text::bigint, $7::bigint, count(*) filter (where fate = 'loaded'), count(*) filter (where fate = 'unchanged'),"
+        " received_rows, loaded_rows, unchanged_rows, duplicate_rows, quarantined_rows, tombstone_rows, started_at,"
+        " contract_version, code_version) select $1::text, $2::text::timestamptz, $3::text::timestamptz, $4::text,"
+        " $5::text, $6::text::bigint, $7::bigint,"
+        " count(*) filter (where fate = 'loaded'), count(*) filter (where fate = 'unchanged'),"
         " count(*) filter (where fate = 'duplicate'), $8::bigint,"
         " count(*) filter (where fate = 'loaded' and op = 'delete'), $9::text::timestamptz, $10::text, $11::text"
         " from judged returning batch_id",

@@ -1,0 +1,107 @@
+"""The contracts are valid under the standard, and a typo in one is answered with the place and what is allowed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hailong.contracts import PagedHttp, find_contract, load_contract, load_contracts
+from hailong.errors import PermanentError, UsageError
+from hailong.settings import PROJECT
+from open_data_contract_standard.model import OpenDataContractStandard
+
+FOLDER = PROJECT / "expectations" / "contracts"
+FEEDS = {
+    "code_map", "dossier", "portal_evaluation", "posting_check", "procedure_register", "rating", "unit_register"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("feed", sorted(FEEDS))
+def test_a_contract_is_valid_under_the_standard(feed: str) -> None:
+    path = FOLDER / f"{feed}.yaml"
+    OpenDataContractStandard.from_file(str(path))
+    jsonschema.validate(yaml.safe_load(path.read_text("utf-8")), json.loads(OpenDataContractStandard.json_schema()))
+
+
+def test_there_is_a_contract_for_every_feed() -> None:
+    contracts = load_contracts(FOLDER)
+    assert set(contracts) == FEEDS
+    assert {c.feed for c in contracts.values() if c.kind == "register"} == {
+        "code_map", "procedure_register", "unit_register"
+    }  # fmt: skip
+    assert all(c.owner and c.schedule and c.due and c.freshness_hours > 0 for c in contracts.values())
+
+
+def test_a_contract_says_keys_codes_and_what_is_hashed() -> None:
+    dossier = load_contract(FOLDER / "dossier.yaml")
+    assert isinstance(dossier.connector, PagedHttp)
+    assert [c.name for c in dossier.keys] == ["dossier_code"]
+    assert not dossier.column("updated_at").hashed
+    codes = dossier.column("resolving_unit_source_code").codes
+    assert codes is not None
+    assert (codes.system, codes.kind, codes.check) == ("tthc", "unit", True)
+    assert [c.name for c in dossier.column("supplements").items][:2] == ["supplement_id", "requested_at"]
+    assert "ChuHoSo" in dossier.personal
+    portal = load_contract(FOLDER / "portal_evaluation.yaml")
+    assert [c.name for c in portal.keys] == ["group_code", "window_from", "window_to", "department_id"]
+
+
+def test_reading_contracts_loads_nothing_heavy() -> None:
+    """DAG files read the contracts each time they are parsed."""
+    code = (
+        "import sys, hailong.contracts as c, pathlib; c.load_contracts(pathlib.Path(sys.argv[1]));"
+        "print([m for m in ('pydantic', 'pyarrow', 'httpx', 'psycopg', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(FOLDER)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+TYPOS = [
+    ("physicalType: text", "physicalType: txt", "unknown value 'txt'; allowed: text"),
+    ("kind: paged_http", "kind: paged_htp", "unknown value 'paged_htp'; allowed: paged_http, portal_windows"),
+    ("pageSize: 1000", "pageSiz: 1000", "unknown key 'pageSiz'; allowed: kind, system"),
+    ("pageSize: 1000", "pageSize: many", "connector.pageSize: expected a whole number"),
+    ("totalField: total\n      ", "", "missing totalField"),
+    ("value: [updated_at]", "value: [update_at]", "no date column 'update_at'; allowed: rated_at, updated_at"),
+    ("{property: precisionOf, value: rated_at}", "{property: precisionOf, value: rate_at}", "no column 'rate_at'"),
+    ("property: sourceField, value: mucDo", "property: sourceFeld, value: mucDo", "unknown key 'sourceFeld'; allowed"),
+    ("sourceField, value: mucDo", "sourceField, value: hoTen", "a personal field may feed a flag, never a column"),
+    ("primaryKey: true", "primaryKye: true", "unknown key 'primaryKye'"),
+    ("id: rating", "id: ratings", "must be the file's name"),
+    ("schedule: 45 0 * * *", "schedule: 45 0 * *", "is not a cron line"),
+    ("property: latency", "property: latencies", "unknown value 'latencies'; allowed: frequency"),
+    ("feedKind, value: event", "feedKind, value: events", "unknown value 'events'; allowed: event, register"),
+    ("name: level_code", "name: channel_code", "column 'channel_code' stands twice"),
+    ("team:", "team: [", "not valid YAML"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("right", "wrong", "told"), TYPOS)
+def test_a_typo_is_answered_with_file_place_and_what_is_allowed(
+    tmp_path: Path, right: str, wrong: str, told: str
+) -> None:
+    text = (FOLDER / "rating.yaml").read_text("utf-8")
+    assert right in text
+    path = tmp_path / "rating.yaml"
+    path.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    with pytest.raises(PermanentError) as caught:
+        load_contract(path)
+    assert "rating.yaml" in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_an_unknown_feed_is_answered_with_the_feeds_there_are() -> None:
+    with pytest.raises(UsageError, match=r"unknown feed 'dosier'.*code_map, dossier"):
+        find_contract(FOLDER, "dosier")
+    with pytest.raises(UsageError, match="unknown feed"):
+        find_contract(FOLDER, "../dossier")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="no contract"):
+        load_contracts(tmp_path)
