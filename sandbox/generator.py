@@ -118,12 +118,13 @@ class Dossiers:
         """Moments at which the record changes, as seen in the feed (lag included)."""
         columns = [self.received, self.process, self.finished, self.handed, self.extended_at]
         answered = np.where(self.request_kind == ASKED, NONE, self.request_answered)
-        table = np.concatenate([np.stack(columns, axis=1), self.request_at, answered], axis=1)
+        table: Ints = np.concatenate([np.stack(columns, axis=1), self.request_at, answered], axis=1)
         return np.where(table < 0, NONE, table + self.lag[:, None])
 
     def updated_at(self, now: int) -> Ints:
         """Last change up to `now`; -1 where the record does not exist yet."""
-        return np.where(self.events <= now, self.events, NONE).max(axis=1, initial=NONE)
+        latest: Ints = np.where(self.events <= now, self.events, NONE).max(axis=1, initial=NONE)
+        return latest
 
     def finish_seen(self, now: int) -> Bools:
         """The result is known to the feed at `now`."""
@@ -628,18 +629,18 @@ class City:
         # Kiosk ratings without a dossier, and some that name a dossier nobody knows.
         span = self.end - self.start
         share = {unit.index: ways.rating_rate[unit.index] * ways.weight[unit.index] for unit in self.units}
-        for device in devices():
-            at_centre = self.units[device.unit].receiving_only
-            mean = self.options.size * (0.0015 if at_centre else share[device.unit] * 0.5)
+        for kiosk in devices():
+            at_centre = self.units[kiosk.unit].receiving_only
+            mean = self.options.size * (0.0015 if at_centre else share[kiosk.unit] * 0.5)
             for _ in range(int(rng.poisson(mean))):
                 at = self.start + int(rng.integers(0, span))
                 at = at // DAY * DAY + int(rng.integers(7 * 3600 + 1800, 17 * 3600))
                 lost = rng.random() < 0.01
                 add(
-                    at, None, float(ways.good[device.unit]), dossier=None,
+                    at, None, float(ways.good[kiosk.unit]), dossier=None,
                     dossier_code=f"G09.20-{20260000 + len(found)}-0000000" if lost else None,
-                    unit_sent=device.unit if rng.random() < 0.4 else None, unit_meant=device.unit,
-                    channel="KIOSK", device=device.code,
+                    unit_sent=kiosk.unit if rng.random() < 0.4 else None, unit_meant=kiosk.unit,
+                    channel="KIOSK", device=kiosk.code,
                 )  # fmt: skip
         for _ in range(2 if found else 0):  # no unit, no dossier, no device: nobody's
             at = self.last_month_first * DAY + int(rng.integers(8 * 3600, 9 * DAY))
@@ -664,9 +665,10 @@ class City:
         found: list[Petition] = []
 
         def add(unit: int, accepted: int, fails: float, satisfied: float, breaks: bool = False) -> None:
-            due = int(days.add(np.int64(accepted // DAY), 15)) * DAY + 17 * 3600
+            today = np.array(accepted // DAY)
+            due = int(days.add(today, 15)) * DAY + 17 * 3600
             on_time = bool(rng.random() >= fails)
-            within = int(days.add(np.int64(accepted // DAY), int(rng.integers(1, 9))))
+            within = int(days.add(today, int(rng.integers(1, 9))))
             answered = within * DAY + int(rng.integers(8 * 3600, 17 * 3600))
             if not on_time:
                 answered = due + int(rng.integers(1, 12)) * DAY
@@ -714,7 +716,7 @@ class City:
                 if kind == "second_visit" and i not in ways.role("posting_repaired"):
                     continue
                 authority = i not in ways.role("self_checked")
-                visit = int(calendar().roll(np.int64(first + int(rng.integers(0, 11)))))
+                visit = int(calendar().roll(np.array(first + int(rng.integers(0, 11)))))
                 for place in places:
                     fails = i in ways.role("posting_fails") and place == "website"
                     fails |= i in ways.role("posting_repaired") and kind == "round" and place == "desk"

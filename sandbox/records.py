@@ -34,6 +34,12 @@ from sandbox.registers import IGNORED_UNIT_CODE, SUFFIX, procedures
 
 IMPOSSIBLE = "20260231093000"
 UNKNOWN_UNIT = "H29.99.99"
+UNREADABLE: dict[str, tuple[str, str | None]] = {
+    "impossible_date": ("NgayTiepNhan", IMPOSSIBLE),
+    "missing_key": ("MaHoSo", None),
+    "unknown_unit": ("DonViXuLy", UNKNOWN_UNIT),
+    "wrong_type": ("DanhSachHoSoBoSung", "không có"),
+}
 
 
 @lru_cache(maxsize=4096)
@@ -181,14 +187,8 @@ class DossierFeed:
         }
         bad = int(d.bad[row])
         if bad >= 0:
-            record.update(
-                {
-                    "impossible_date": {"NgayTiepNhan": IMPOSSIBLE},
-                    "missing_key": {"MaHoSo": None},
-                    "unknown_unit": {"DonViXuLy": UNKNOWN_UNIT},
-                    "wrong_type": {"DanhSachHoSoBoSung": "không có"},
-                }[BAD_KINDS[bad]]
-            )
+            field, value = UNREADABLE[BAD_KINDS[bad]]
+            record[field] = value
         return record
 
 

@@ -28,8 +28,10 @@ from sandbox.generator import (
     NO_EXCLUSION,
     STOPPED,
     TEST_RECORD,
+    Bools,
     City,
     Dossiers,
+    Ints,
     PostingCheck,
 )
 from sandbox.options import WIRE, Month
@@ -103,9 +105,10 @@ def posting_cell(period: str, unit: Unit, last_day: int, checks: Sequence[Postin
     return Cell(period, unit.code, "E", passed, len(places), None, "scored", value)
 
 
-def _per_unit(city: City, mask: np.ndarray) -> list[int]:
+def _per_unit(city: City, mask: Bools) -> list[int]:
     """Number of dossiers per unit index."""
-    return np.bincount(city.dossiers.unit[mask], minlength=len(city.units)).tolist()
+    found: list[int] = np.bincount(city.dossiers.unit[mask], minlength=len(city.units)).tolist()
+    return found
 
 
 def cells(city: City, period: Month, now: int) -> Iterable[Cell]:
@@ -200,10 +203,10 @@ def dossier_table(city: City, now: int) -> pa.Table:
     d: Dossiers = city.dossiers
     keep = np.flatnonzero((d.updated_at(now) >= 0) & (d.bad < 0))
 
-    def unit_codes(index: np.ndarray) -> list[str | None]:
+    def unit_codes(index: Ints) -> list[str | None]:
         return [None if i < 0 else city.units[i].code for i in index[keep].tolist()]
 
-    def moments(column: np.ndarray) -> pa.Array:
+    def moments(column: Ints) -> pa.Array:
         values = column[keep]
         return pa.array(values * 1_000_000, pa.timestamp("us"), mask=values < 0)
 

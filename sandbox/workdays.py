@@ -61,7 +61,8 @@ class Calendar:
 
     def between(self, after: Days, until: Days) -> Days:
         """Number of working days d with after < d ≤ until."""
-        return self._up_to[until - self._zero] - self._up_to[after - self._zero]
+        count: Days = self._up_to[until - self._zero] - self._up_to[after - self._zero]
+        return count
 
 
 @lru_cache(maxsize=1)

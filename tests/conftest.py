@@ -17,11 +17,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from psycopg import sql
-
 from hailong.settings import Settings
 from hailong.warehouse.embedded import Embedded
 from hailong.warehouse.migrations import migrate
+from psycopg import sql
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT.parent / "shared"
@@ -93,7 +92,9 @@ class _database:
 
 
 @pytest.fixture(scope="session")
-def new_warehouse(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
+def new_warehouse(
+    server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Settings]]:
     """Function that makes a Settings object with a fresh migrated database and an own HAILONG_HOME."""
     made: list[_Database] = []
 
@@ -139,7 +140,18 @@ def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         ready, drop = folder / "ready.json", folder / "drop"
         drop.mkdir()
         log = (folder / "log").open("wb")
-        command = [sys.executable, "-m", "sandbox", "serve", "--port", "0", "--ready-file", str(ready), "--drop", str(drop)]
+        command = [
+            sys.executable,
+            "-m",
+            "sandbox",
+            "serve",
+            "--port",
+            "0",
+            "--ready-file",
+            str(ready),
+            "--drop",
+            str(drop),
+        ]
         child = subprocess.Popen([*command, *options], cwd=PROJECT, stdout=log, stderr=log)
         children.append(child)
         deadline = time.monotonic() + 120

@@ -61,7 +61,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     del version
 
@@ -93,7 +95,9 @@ def db_down() -> None:
     if settings.dsn:
         out.print("HAILONG_DSN is set: that server is not ours to stop.")
         return
-    out.print("Embedded PostgreSQL stopped." if Embedded(settings.home).down() else "No embedded PostgreSQL was running.")
+    out.print(
+        "Embedded PostgreSQL stopped." if Embedded(settings.home).down() else "No embedded PostgreSQL was running."
+    )
 
 
 @db_app.command("url", epilog=example('psql "$(hailong db url)"'))
@@ -261,7 +265,9 @@ def explain(
 
 @app.command(epilog=example("hailong status"))
 def status(
-    deadline: Annotated[bool, typer.Option("--deadline", help="What is due instead: exit 1 while a period is overdue.")] = False,
+    deadline: Annotated[
+        bool, typer.Option("--deadline", help="What is due instead: exit 1 while a period is overdue.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ledger totals per feed, the last build, and the editions."""
@@ -291,9 +297,13 @@ def status(
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     out.print(table)
-    out.print(f"Last build: {build_row[0]} as of batch {build_row[1]}, {build_row[2]}" if build_row else "No build yet.")
+    out.print(
+        f"Last build: {build_row[0]} as of batch {build_row[1]}, {build_row[2]}" if build_row else "No build yet."
+    )
     for edition_id, published_at, published_by, digest in editions:
-        out.print(f"Edition {edition_id}, published {published_at:%Y-%m-%d %H:%M} UTC by {published_by}, sha256 {digest[:16]}…")
+        out.print(
+            f"Edition {edition_id}, published {published_at:%Y-%m-%d %H:%M} UTC by {published_by}, sha256 {digest[:16]}…"
+        )
 
 
 @quarantine_app.command("list", epilog=example("hailong quarantine list --feed dossier"))
@@ -375,7 +385,9 @@ def _moment(text: str | None, settings: Settings, option: str) -> datetime | Non
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{option} {text!r} is not a date: write 2026-10-01 or 2026-10-01T06:00 (local time)") from None
+        raise UsageError(
+            f"{option} {text!r} is not a date: write 2026-10-01 or 2026-10-01T06:00 (local time)"
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(settings.timezone))
 
 
@@ -391,7 +403,8 @@ def _deadline(as_json: bool) -> None:
 def _newest_candidate(period: str) -> str:
     from hailong.publish.candidate import newest
 
-    return newest(Settings.load(), period).candidate_id
+    candidate_id: str = newest(Settings.load(), period).candidate_id
+    return candidate_id
 
 
 def _login() -> str:

@@ -231,7 +231,9 @@ class Demo:
         if not isinstance(result, dict):
             return ""
         if task_id == "ingest":
-            return ", ".join(f"{result[name]:,} {name}" for name in COUNTS if result[name] or name in COUNTS[:3])
+            counts = {name: result[name] for name in COUNTS[1:]}
+            shown = [f"{count:,} {name}" for name, count in counts.items() if count or name in ("loaded", "unchanged")]
+            return f"{sum(counts.values()):,} received: {', '.join(shown)}"
         return str(result.get("message", ""))
 
     # -- what is in the warehouse ------------------------------------------------------------------------------------

@@ -27,12 +27,14 @@ from typing import Any
 
 import psutil
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
 from hailong.airflow_api import AirflowApi
 from hailong.errors import PermanentError, TransientError
 from hailong.settings import Settings
-from hailong.warehouse.connect import airflow_uri
+from hailong.warehouse.connect import airflow_uri, connect
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
 # The demo's two people (requester and signer), and one who may look only. Names in HAILONG_SIGNERS are added.
@@ -138,6 +140,8 @@ class Stack:
         from importlib.metadata import version
 
         uri = airflow_uri(self.settings, "postgresql")
+        if self.settings.dsn:
+            _ensure_database(self.settings, uri)
         installed = version("apache-airflow-core")
         marker = self.home / "run" / "migrated"
         state = f"{installed} {hashlib.sha256(uri.encode()).hexdigest()} {_alembic_version(uri)}"
@@ -392,6 +396,21 @@ def down(settings: Settings) -> bool:
     return bool(names)
 
 
+def _ensure_database(settings: Settings, uri: str) -> None:
+    """Make Airflow's database on the server of HAILONG_DSN when it is not there and we may."""
+    name = conninfo_to_dict(uri)["dbname"]
+    with connect(settings, autocommit=True) as connection:
+        if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
+            return
+        try:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(str(name))))
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise PermanentError(
+                f"Airflow's database '{name}' does not exist and this user may not create it: create it, or name "
+                "another one in HAILONG_AIRFLOW_DSN"
+            ) from error
+
+
 def _alembic_version(uri: str) -> str:
     try:
         with psycopg.connect(uri, connect_timeout=10) as connection:
@@ -401,10 +420,7 @@ def _alembic_version(uri: str) -> str:
         return ""
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise TransientError(
-            f"no connection to Airflow's database: {reason}. With HAILONG_DSN set, create the database named in "
-            "HAILONG_AIRFLOW_DSN (default: the warehouse's name followed by _airflow)"
-        ) from error
+        raise TransientError(f"no connection to Airflow's database (HAILONG_AIRFLOW_DSN): {reason}") from error
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
 from hailong.warehouse.embedded import Embedded
 
 
@@ -86,5 +85,8 @@ def test_no_parent_folder_changes_its_mode_even_a_private_one(tmp_path: Path) ->
 def test_the_server_listens_on_loopback_only(home: Path) -> None:
     server = Embedded(home).up()
     with psycopg.connect(server.uri("hailong")) as connection:
-        shown = {name: connection.execute(f"show {name}").fetchone() for name in ("listen_addresses", "unix_socket_directories")}
+        shown = {
+            name: connection.execute(f"show {name}").fetchone()
+            for name in ("listen_addresses", "unix_socket_directories")
+        }
     assert shown == {"listen_addresses": ("127.0.0.1",), "unix_socket_directories": ("",)}

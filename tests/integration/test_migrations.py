@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
 from hailong.errors import PermanentError
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
@@ -33,13 +32,15 @@ def test_a_failing_file_leaves_nothing_behind(warehouse: Settings, tmp_path: Pat
     folder = tmp_path / "migrations"
     shutil.copytree(FOLDER, folder)
     (folder / "9999_half.sql").write_text("create table ops.half (x int); select 1 / 0;")
-    with pytest.raises(PermanentError, match="9999_half.sql failed and was rolled back"):
+    with pytest.raises(PermanentError, match=r"9999_half\.sql failed and was rolled back"):
         migrate(warehouse, folder)
     with connect(warehouse) as connection:
         assert connection.execute("select to_regclass('ops.half')").fetchone() == (None,)
 
 
-@pytest.mark.parametrize("statement", ["update ops.batch set feed = 'x'", "delete from ops.batch", "truncate ops.batch cascade"])
+@pytest.mark.parametrize(
+    "statement", ["update ops.batch set feed = 'x'", "delete from ops.batch", "truncate ops.batch cascade"]
+)
 def test_the_ledger_is_append_only_even_for_its_owner(warehouse: Settings, statement: str) -> None:
     with connect(warehouse, autocommit=True) as connection:
         connection.execute(
@@ -57,7 +58,10 @@ def test_the_ledger_is_append_only_even_for_its_owner(warehouse: Settings, state
 def test_a_ledger_row_that_does_not_add_up_is_refused(
     warehouse: Settings, declared: int | None, received: int, loaded: int, constraint: str
 ) -> None:
-    with connect(warehouse, role="hailong_loader") as connection, pytest.raises(psycopg.errors.CheckViolation, match=constraint):
+    with (
+        connect(warehouse, role="hailong_loader") as connection,
+        pytest.raises(psycopg.errors.CheckViolation, match=constraint),
+    ):
         connection.execute(
             "insert into ops.batch (feed, landing_uri, landing_sha256, declared_rows, received_rows, loaded_rows, "
             "unchanged_rows, duplicate_rows, quarantined_rows, started_at, contract_version, code_version) "

@@ -16,7 +16,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-
 from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
@@ -77,7 +76,9 @@ def portal(
         {"HeThong": "portal", "LoaiMa": "unit", "MaNguon": department, "MaDich": code, "XuLy": "good"}
         for code, department, _ in units
     ]
-    procedures = [{"MaTTHC": "1.000001", "TenTTHC": "x", "GiaiQuyetNgay": False, "SoLanBoSungToiDa": 1, "NgayHieuLuc": "20250701"}]
+    procedures = [
+        {"MaTTHC": "1.000001", "TenTTHC": "x", "GiaiQuyetNgay": False, "SoLanBoSungToiDa": 1, "NgayHieuLuc": "20250701"}
+    ]
     for feed, records in (("unit_register", register), ("code_map", codes), ("procedure_register", procedures)):
         ingest(settings, feed, file=json_lines(folder / f"{feed}.jsonl", records))
     # Our quarter 3 is 15 June to 14 September: exactly one quarter, three months and a year are asked for.
@@ -100,7 +101,9 @@ def test_the_connector_asks_for_our_own_windows(portal: tuple[Settings, dict[str
     assert ("2025-12-15", "2026-12-14") in windows
 
 
-def test_d_equals_the_total_score_of_all_12_units(portal: tuple[Settings, dict[str, Any], list[dict[str, Any]]]) -> None:
+def test_d_equals_the_total_score_of_all_12_units(
+    portal: tuple[Settings, dict[str, Any], list[dict[str, Any]]],
+) -> None:
     settings, answer, _ = portal
     expected = {f"PT.{row['stt']:02d}": Decimal(str(row["totalScore"])) for row in answer["evaluation"]}
     assert len(expected) == 12
@@ -123,7 +126,9 @@ def score(metric: dict[str, Any]) -> Decimal:
     return value.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-def test_the_three_formulas_agree_on_every_metric(portal: tuple[Settings, dict[str, Any], list[dict[str, Any]]]) -> None:
+def test_the_three_formulas_agree_on_every_metric(
+    portal: tuple[Settings, dict[str, Any], list[dict[str, Any]]],
+) -> None:
     settings, answer, _ = portal
     scored = [m for row in (answer["overview"], *answer["evaluation"]) for m in row["metrics"] if m["maxScore"]]
     assert len(scored) == 13 * 3

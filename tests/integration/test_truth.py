@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-
 from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
@@ -71,7 +70,9 @@ def test_marts_equal_the_truth_by_unit_period_and_index(night: Settings, truth: 
         numerator, denominator, excluded, status, value = found.get(key, (None, None, None, "missing", None))
         said = [row[name] or None for name in ("numerator", "denominator", "excluded", "value")]
         ours = [numerator, denominator, excluded, value]
-        same = all((a is None) == (b is None) and (a is None or float(a) == float(b)) for a, b in zip(said, ours, strict=True))
+        same = all(
+            (a is None) == (b is None) and (a is None or float(a) == float(b)) for a, b in zip(said, ours, strict=True)
+        )
         if not same or status != row["status"]:
             wrong.append((key, (row["status"], said), (status, [None if v is None else str(v) for v in ours])))
     assert len(truth) > 4000
@@ -109,7 +110,11 @@ def test_the_second_night_loaded_changes_only_and_the_ledger_adds_up(night: Sett
             "select feed, received_rows, loaded_rows, unchanged_rows, duplicate_rows, quarantined_rows "
             "from ops.batch where feed in ('dossier', 'rating') order by batch_id"
         ).fetchall()
-        raw = dict(connection.execute("select 'dossier', count(*) from raw.dossier union all select 'rating', count(*) from raw.rating").fetchall())
+        raw = dict(
+            connection.execute(
+                "select 'dossier', count(*) from raw.dossier union all select 'rating', count(*) from raw.rating"
+            ).fetchall()
+        )
     for feed in ("dossier", "rating"):
         first, second = (row[1:] for row in batches if row[0] == feed)
         assert first[2] == 0  # nothing was known before the first night

@@ -18,7 +18,6 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-
 from hailong.calendar_seed import publication_row
 from hailong.extract.run import ingest
 from hailong.periods import PeriodCalendar, WorkingDays, periods_overlapping
@@ -102,7 +101,9 @@ def test_rules(folder: Path) -> Path:
         [["test-2010", "test", "2010-01-01", "", "whole_month"]],
     )
     parameters = (seeds / "scoring_policy_parameter.csv").read_text(encoding="utf-8")
-    (seeds / "scoring_policy_parameter.csv").write_text(parameters.replace("qd104-2024,", "test-2010,"), encoding="utf-8")
+    (seeds / "scoring_policy_parameter.csv").write_text(
+        parameters.replace("qd104-2024,", "test-2010,"), encoding="utf-8"
+    )
     days = {date(2010, 1, 1) + timedelta(days=n): True for n in range(3 * 365)}
     days = {day: day.weekday() < 5 for day in days}
     write_csv(
@@ -116,7 +117,9 @@ def test_rules(folder: Path) -> Path:
         for period in periods_overlapping(FIRST, LAST, PeriodCalendar("whole_month", 1, 0))
         if period.kind == "month"
     ]
-    write_csv(seeds / "publication_calendar.csv", header, (publication_row(period, WorkingDays(days)) for period in periods))
+    write_csv(
+        seeds / "publication_calendar.csv", header, (publication_row(period, WorkingDays(days)) for period in periods)
+    )
     return folder
 
 
@@ -150,17 +153,35 @@ def wabo(
     )  # fmt: skip
     pairs = [("unit", unit) for unit in units] + [("dossier_status", status) for status in ("4", "9")]
     pairs += [("supplement_status", "2"), ("supplement_status", "1"), ("channel", "1")]
-    targets = {("supplement_status", "2"): "received_in_full", ("supplement_status", "1"): "asked", ("channel", "1"): "desk"}
+    targets = {
+        ("supplement_status", "2"): "received_in_full",
+        ("supplement_status", "1"): "asked",
+        ("channel", "1"): "desk",
+    }
     codes = json_lines(
         folder / "codes.jsonl",
         (
-            {"HeThong": "tthc", "LoaiMa": kind, "MaNguon": code, "MaDich": targets.get((kind, code), code), "XuLy": "good"}
+            {
+                "HeThong": "tthc",
+                "LoaiMa": kind,
+                "MaNguon": code,
+                "MaDich": targets.get((kind, code), code),
+                "XuLy": "good",
+            }
             for kind, code in pairs
         ),
     )
     procedures = json_lines(
         folder / "procedures.jsonl",
-        [{"MaTTHC": "1.000001", "TenTTHC": "WABO", "GiaiQuyetNgay": False, "SoLanBoSungToiDa": 1, "NgayHieuLuc": "20100101"}],
+        [
+            {
+                "MaTTHC": "1.000001",
+                "TenTTHC": "WABO",
+                "GiaiQuyetNgay": False,
+                "SoLanBoSungToiDa": 1,
+                "NgayHieuLuc": "20100101",
+            }
+        ],
     )
     for feed, path in (("unit_register", register), ("code_map", codes), ("procedure_register", procedures)):
         ingest(settings, feed, file=path)

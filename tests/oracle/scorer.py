@@ -671,7 +671,7 @@ def window_of(period: Period, unit: Unit, policy: Policy) -> Window | None:
 
 @dataclass(frozen=True)
 class Score:
-    """One index of one unit; `value` only when scored."""
+    """One index of one unit; `value` only when scored, `excluded` only for A, B, C, where something can be."""
 
     status: str
     reason: str | None
@@ -707,7 +707,7 @@ def not_owed(index: str, unit: Unit, window: Window, policy: Policy) -> Score | 
         return Score("before_rule", "before_policy")
     reason = unit_bar(unit, window, policy, index)
     if reason is None and index == "E" and not required_places(unit):
-        return Score("not_applicable", "no_posting_place", excluded=0)
+        reason = "no_posting_place"
     return Score("not_applicable", reason) if reason else None
 
 
@@ -726,12 +726,12 @@ def quotient(events: Sequence[Counted], window: Window, reason_when_empty: str) 
 def petitions(row: PortalRow | None) -> Score:
     """D: the portal's own total for the unit's own row and the whole period."""
     if row is None:
-        return Score("no_data", "no_portal_row", excluded=0)
+        return Score("no_data", "no_portal_row")
+    most = None if row.total_max_score is None else Fraction(row.total_max_score)
     if row.total_score is None:
         status = "blocked_by_quality" if row.total_petitions > 0 else "no_data"
-        return Score(status, "portal_score_missing", excluded=0)
-    most = None if row.total_max_score is None else Fraction(row.total_max_score)
-    return Score("scored", None, Fraction(row.total_score), most, 0, Fraction(row.total_score))
+        return Score(status, "portal_score_missing", None, most)
+    return Score("scored", None, Fraction(row.total_score), most, value=Fraction(row.total_score))
 
 
 def required_places(unit: Unit) -> list[str]:
@@ -758,8 +758,8 @@ def posting(
         passed += all(ok for day, ok in valid if day == latest)
     counts = (Fraction(passed), Fraction(len(places)))
     if unchecked:
-        return Score("awaiting_input", "posting_unchecked:" + ",".join(unchecked), *counts, 0)
-    return Score("scored", None, *counts, 0, Fraction(passed == len(places)))
+        return Score("awaiting_input", "posting_unchecked:" + ",".join(unchecked), *counts)
+    return Score("scored", None, *counts, value=Fraction(passed == len(places)))
 
 
 # ---------------------------------------------------------------- K

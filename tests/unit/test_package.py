@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import hailong
+import pytest
 from hailong.errors import PermanentError, UsageError
 from hailong.settings import PROJECT, Settings
 
@@ -20,7 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def hailong_command(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HAILONG_")}
     return subprocess.run(
-        [sys.executable, "-m", "hailong.cli", *arguments], capture_output=True, text=True, env={**clean, **env}, timeout=120
+        [sys.executable, "-m", "hailong.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env={**clean, **env},
+        timeout=120,
     )
 
 
@@ -39,7 +42,18 @@ def test_the_lock_is_complete_hashed_and_names_no_registry() -> None:
 
 
 def test_every_file_the_design_fixes_is_there() -> None:
-    for name in ("dags", "dbt_project", "expectations", "plugins", "tests", "sandbox", "docs", "Makefile", "README.md", ".ci/run"):
+    for name in (
+        "dags",
+        "dbt_project",
+        "expectations",
+        "plugins",
+        "tests",
+        "sandbox",
+        "docs",
+        "Makefile",
+        "README.md",
+        ".ci/run",
+    ):
         assert (ROOT / name).exists(), name
 
 
@@ -84,7 +98,9 @@ def test_a_server_that_is_down_is_one_message_without_the_password(arguments: li
 def test_every_command_has_help_with_an_example() -> None:
     from hailong.cli import app
 
-    commands = [(group.name, command) for group in app.registered_groups for command in group.typer_instance.registered_commands]
+    commands = [
+        (group.name, command) for group in app.registered_groups for command in group.typer_instance.registered_commands
+    ]
     commands += [(None, command) for command in app.registered_commands]
     assert len(commands) > 15
     for group, command in commands:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date, datetime
 from pathlib import Path
 
 import pytest
-
 from hailong.calendar_seed import calendar_days, publication_rows
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import (
@@ -49,7 +49,9 @@ def test_other_calendars_are_data(calendar: str, start: date, end: date) -> None
     assert (period.start, period.end) == (start, end)
 
 
-@pytest.mark.parametrize("code", ["2026-13", "2026-00", "2026-Q5", "26-10", "2026-1", "2026-10 ", "October", "", "1999"])
+@pytest.mark.parametrize(
+    "code", ["2026-13", "2026-00", "2026-Q5", "26-10", "2026-1", "2026-10 ", "October", "", "1999"]
+)
 def test_what_is_not_a_period_is_wrong_use(code: str) -> None:
     with pytest.raises(UsageError, match="is not a period"):
         Period.parse(code, MID)
@@ -60,7 +62,7 @@ def test_months_tile_the_quarter_and_quarters_the_year() -> None:
         found = [p for p in periods_overlapping(date(2025, 12, 15), date(2026, 12, 15), MID) if p.kind == kind]
         assert found[0].start == date(2025, 12, 15)
         assert found[-1].end == date(2026, 12, 15)
-        assert all(left.end == right.start for left, right in zip(found, found[1:], strict=False))
+        assert all(left.end == right.start for left, right in itertools.pairwise(found))
     assert len(found) == 4
 
 

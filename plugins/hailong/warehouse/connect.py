@@ -38,7 +38,9 @@ def airflow_uri(settings: Settings, driver: str = "postgresql+psycopg2") -> str:
 def where(settings: Settings) -> str:
     """Host, port and database for messages: never the password."""
     parts = conninfo_to_dict(settings.dsn) if settings.dsn else {}
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}" if parts else "embedded"
+    return (
+        f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}" if parts else "embedded"
+    )
 
 
 def connect(settings: Settings, role: str | None = None, autocommit: bool = False) -> psycopg.Connection:
@@ -57,7 +59,9 @@ def connect(settings: Settings, role: str | None = None, autocommit: bool = Fals
     if connection.info.server_version < MINIMUM_VERSION:
         found = connection.info.server_version // 10000
         connection.close()
-        raise PermanentError(f"PostgreSQL {found} at {where(settings)}: version 15 or newer is needed (security_invoker views)")
+        raise PermanentError(
+            f"PostgreSQL {found} at {where(settings)}: version 15 or newer is needed (security_invoker views)"
+        )
     if role:
         try:
             connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))

@@ -208,7 +208,7 @@ class Embedded:
 
     def _pg(self, state: dict[str, str], program: str, *arguments: str) -> None:
         account = self._account()
-        identity = {} if account is None else {"user": account, "group": pwd.getpwuid(account).pw_gid, "extra_groups": []}
+        group = None if account is None else pwd.getpwuid(account).pw_gid
         binaries = Path(state["binaries"])
         if not (binaries / program).is_file():  # a new environment, an upgraded package: find them again
             binaries = self._binaries(account)
@@ -219,8 +219,9 @@ class Embedded:
             done = subprocess.run(
                 [str(binaries / program), *arguments],
                 stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, cwd="/",
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}, start_new_session=True, **identity,
-            )  # fmt: skip  # type: ignore[call-overload]
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}, start_new_session=True,
+                user=account, group=group, extra_groups=None if account is None else [],
+            )  # fmt: skip
             handle.seek(0)
             text = handle.read().strip()
         if done.returncode != 0:
