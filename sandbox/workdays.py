@@ -57,7 +57,8 @@ class Calendar:
 
     def add(self, day: Days, count: Days | int) -> Days:
         """The count-th working day after the day (count ≥ 1)."""
-        return self._list[self._up_to[day - self._zero] + count - 1]
+        found: Days = self._list[self._up_to[day - self._zero] + count - 1]
+        return found
 
     def between(self, after: Days, until: Days) -> Days:
         """Number of working days d with after < d ≤ until."""
