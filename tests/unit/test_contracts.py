@@ -10,10 +10,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from open_data_contract_standard.model import OpenDataContractStandard
+
 from hailong.contracts import PagedHttp, find_contract, load_contract, load_contracts
 from hailong.errors import PermanentError, UsageError
 from hailong.settings import PROJECT
-from open_data_contract_standard.model import OpenDataContractStandard
 
 FOLDER = PROJECT / "expectations" / "contracts"
 FEEDS = {

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
 from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, UsageError
 from hailong.extract.files import DroppedFile, load_mapping

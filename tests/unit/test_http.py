@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+
 from hailong.contracts import PagedHttp
 from hailong.errors import PermanentError, TransientError
 from hailong.extract.http import Client, Pages, RetryPolicy

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from hailong.contracts import load_contracts
 from hailong.extract.records import Bad, CodeMap, Converter, Reject, Row, boolean, day, moment, number, text, whole
 from hailong.settings import PROJECT
