@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
 from decimal import Decimal
 
-from tests.oracle.scorer import Period as ScoredPeriod
 from tests.oracle.book import text_of
 from tests.oracle.scorer import Local, Moment, Row, Scorer, window_of
+from tests.oracle.scorer import Period as ScoredPeriod
 
 INDEX_KEY = ("period_code", "unit_code", "index_code")
 INDEX_COLUMNS = (

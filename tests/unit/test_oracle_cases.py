@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from datetime import date
 
 import pytest
 
 from tests.oracle import rules
 from tests.oracle.cases import everything, periods
-from tests.oracle.scorer import Row, Scorer
+from tests.oracle.scorer import Row, Scorer, World
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,58 @@ def test_every_status_and_reason_occurs(scored: tuple[list[Row], list[Row]]) -> 
     assert max(row["rank_in_group"] or 0 for row in k_rows) > 10  # type: ignore[type-var]
     for flag in ("small_sample", "near_threshold", "no_petitions"):
         assert {row[flag] for row in k_rows} == {True, False}
+
+
+CHANGES = {
+    "result_statuses": "9,10",
+    "due_basis": "first",
+    "due_missing": "exclude",
+    "midnight_is_date": "false",
+    "a_grace_working_days": "4",
+    "a_point_within_grace": "0.5",
+    "at_once_cutoff": "15:01",
+    "b_max_returns": "2",
+    "c_middle_level": "normal",
+    "d_max": "17",
+    "e_valid_days": "99",
+    "k_scale": "2",
+    "k_threshold": "20.000001",
+    "k_equal": "satisfied",
+    "near_threshold_distance": "0.009999",
+    "min_window_days": "11",
+    "attribution": "receiving",
+    "rank_scale": "3",
+}
+
+
+@pytest.fixture(scope="module")
+def some_cases() -> World:
+    return everything(1000).world
+
+
+def scored_with(world: World, **parameters: str) -> tuple[list[Row], list[Row]]:
+    policies = [replace(policy, parameters={**policy.parameters, **parameters}) for policy in rules.policies()]
+    return Scorer(world, policies, rules.working_days(), rules.level_classes()).score(periods())
+
+
+@pytest.fixture(scope="module")
+def as_it_is(some_cases: World) -> tuple[list[Row], list[Row]]:
+    return scored_with(some_cases, a_point_within_grace="0.5")
+
+
+@pytest.mark.parametrize("parameter", CHANGES)
+def test_the_cases_notice_a_changed_rule(
+    parameter: str, some_cases: World, as_it_is: tuple[list[Row], list[Row]]
+) -> None:
+    """An agreement proves nothing about a rule that no case depends on. (Grace counts half here, so that it shows.)"""
+    changed = {"a_point_within_grace": "0.5"} | {parameter: CHANGES[parameter].replace("0.5", "0")}
+    assert scored_with(some_cases, **changed) != as_it_is
+
+
+def test_the_cases_notice_every_changed_day_of_the_calendar_that_was_decided_by_hand(some_cases: World) -> None:
+    """2 January 2026 off, Saturday 10 January worked, the first and last day of Tết 2026."""
+    policies, levels, days = rules.policies(), rules.level_classes(), rules.working_days()
+    original = Scorer(some_cases, policies, days, levels).score(periods())
+    for day in (date(2026, 1, 2), date(2026, 1, 10), date(2026, 2, 16), date(2026, 2, 20)):
+        changed = days | {day: not days[day]}
+        assert Scorer(some_cases, policies, changed, levels).score(periods()) != original, day
