@@ -41,3 +41,14 @@
         else {{ quotient(policy ~ '.d_metric_max * ' ~ numerator, denominator) }}
     end
 {%- endmacro %}
+
+{# The portal's formula for its dossier metric: without dossiers nothing. #}
+{% macro dossier_score(numerator, denominator, policy) -%}
+    case
+        when {{ denominator }} = 0 then 0
+        else least(
+            {{ policy }}.d_metric_max,
+            {{ quotient(policy ~ '.d_metric_max * ' ~ numerator, denominator) }} / {{ policy }}.d_dossier_full_share
+        )
+    end
+{%- endmacro %}

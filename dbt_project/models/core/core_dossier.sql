@@ -50,7 +50,7 @@ earliest_supplement as (
     order by
         supplement_versions.record_key,
         supplement_versions.requested_at,
-        supplement_versions.supplement_id collate "C"
+        supplement_versions.supplement_id collate "C" -- noqa: RF02
 ),
 
 first_due as (
@@ -84,7 +84,7 @@ restart_due as (
     order by
         dossiers.record_key,
         supplement_versions.received_at desc,
-        supplement_versions.supplement_id collate "C" desc
+        supplement_versions.supplement_id collate "C" desc -- noqa: RF02
 )
 
 select

@@ -35,12 +35,12 @@ newest as (
 
 counted as (
     select
-        metrics.record_key
-        {%- for metric in ['on_time', 'handling', 'dossier'] %},
+        {% for metric in ['on_time', 'handling', 'dossier'] %}
         max(metrics.numerator) filter (where roles.metric = '{{ metric }}') as {{ metric }}_numerator,
         max(metrics.denominator) filter (where roles.metric = '{{ metric }}') as {{ metric }}_denominator,
-        max(metrics.score) filter (where roles.metric = '{{ metric }}') as {{ metric }}_score
-        {%- endfor %}
+        max(metrics.score) filter (where roles.metric = '{{ metric }}') as {{ metric }}_score,
+        {% endfor %}
+        metrics.record_key
     from metrics
     inner join roles on metrics.group_code = roles.group_code and metrics.metric_code = roles.metric_code
     group by metrics.record_key

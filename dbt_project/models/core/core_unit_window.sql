@@ -31,7 +31,9 @@ active as (
         least(periods.period_end, units.valid_to) as unit_end
     from periods
     inner join units
-        on units.valid_from < periods.period_end and (units.valid_to is null or units.valid_to > periods.period_start)
+        on
+            periods.period_end > units.valid_from
+            and (units.valid_to is null or periods.period_start < units.valid_to)
 ),
 
 ruled as (
@@ -45,10 +47,14 @@ ruled as (
 windows as (
     select
         ruled.*,
-        case when ruled.is_before_rule then ruled.unit_start else greatest(ruled.unit_start, ruled.policy_valid_from) end
-            as window_start,
-        case when ruled.is_before_rule then ruled.unit_end else least(ruled.unit_end, ruled.policy_valid_to) end
-            as window_end
+        case
+            when ruled.is_before_rule then ruled.unit_start
+            else greatest(ruled.unit_start, ruled.policy_valid_from)
+        end as window_start,
+        case
+            when ruled.is_before_rule then ruled.unit_end
+            else least(ruled.unit_end, ruled.policy_valid_to)
+        end as window_end
     from ruled
 )
 
@@ -66,8 +72,14 @@ select
         ';',
         case when windows.unit_start > windows.period_start then 'unit_started' end,
         case when windows.unit_end < windows.period_end then 'unit_ended' end,
-        case when not windows.is_before_rule and windows.policy_valid_from > windows.period_start then 'policy_started' end,
-        case when not windows.is_before_rule and windows.policy_valid_to < windows.period_end then 'policy_ended' end
+        case
+            when windows.is_before_rule then null
+            when windows.policy_valid_from > windows.period_start then 'policy_started'
+        end,
+        case
+            when windows.is_before_rule then null
+            when windows.policy_valid_to < windows.period_end then 'policy_ended'
+        end
     ), '')::text as window_clipped,
     windows.is_before_rule::boolean as is_before_rule,
     (windows.window_end - windows.window_start < policies.min_window_days)::boolean as is_too_short,

@@ -18,7 +18,7 @@ loaded as (
         {{ local_date('min(window_start)') }} as loaded_from,
         {{ local_date('max(window_end)') }} as loaded_to
     from batches
-    where feed in ('{{ var("event_feeds") | join("', '") }}')
+    where feed in ('{{ var("event_feeds") | join("', '") }}') -- noqa: LT05
 ),
 
 -- The policy in force on the last day of the period; before any policy, the first one.

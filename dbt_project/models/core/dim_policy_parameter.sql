@@ -28,10 +28,10 @@ parameters as (
 
 wide as (
     select
+        {% for name, type in parameters %}
+        max(value) filter (where parameter = '{{ name }}') as {{ name }},
+        {% endfor %}
         policy_id
-        {%- for name, type in parameters %},
-        max(value) filter (where parameter = '{{ name }}') as {{ name }}
-        {%- endfor %}
     from parameters
     group by policy_id
 )
@@ -41,13 +41,10 @@ select
     policies.legal_basis::text as legal_basis,
     policies.valid_from::date as valid_from,
     policies.valid_to::date as valid_to,
-    policies.calendar_code::text as calendar_code
-    {%- for name, type in parameters %},
-    {% if type == 'text[]' -%}
-    string_to_array(replace(wide.{{ name }}, ' ', ''), ',') as {{ name }}
-    {%- else -%}
-    wide.{{ name }}::{{ type }} as {{ name }}
-    {%- endif %}
-    {%- endfor %}
+    {% for name, type in parameters if type != 'text[]' %}
+    wide.{{ name }}::{{ type }} as {{ name }},
+    {% endfor %}
+    policies.calendar_code::text as calendar_code,
+    string_to_array(replace(wide.result_statuses, ' ', ''), ',')::text[] as result_statuses
 from policies
 left join wide on policies.policy_id = wide.policy_id

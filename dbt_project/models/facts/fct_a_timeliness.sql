@@ -85,7 +85,8 @@ due as (
             when limited.limit_days = 0 then limited.received_on
             else limit_day.day
         end as term_on,
-        limited.recorded_due_at is null or {{ is_date_only('limited.recorded_due_at', 'limited.recorded_due_is_date', 'limited') }}
+        limited.recorded_due_at is null
+        or {{ is_date_only('limited.recorded_due_at', 'limited.recorded_due_is_date', 'limited') }}
             as term_is_date
     from limited
     left join days as receipt_day on limited.received_on = receipt_day.day
@@ -100,7 +101,9 @@ rolled as (
     select
         due.*,
         coalesce(term_day.term_ends_on, due.term_on) as due_on,
-        due.term_is_date or coalesce(term_day.term_ends_on <> due.term_on, false) as due_is_date
+        due.term_is_date or coalesce(term_day.term_ends_on <> due.term_on, false) as due_is_date,
+        {{ not_after('due.received_at', 'due.received_is_date', 'due.result_at', 'due.result_is_date') }}
+            as is_received_first
     from due
     left join days as term_day on due.term_on = term_day.day
 ),
@@ -110,8 +113,7 @@ compared as (
         rolled.*,
         case
             when rolled.is_test_record then 'test_record'
-            when not {{ not_after('rolled.received_at', 'rolled.received_is_date', 'rolled.result_at', 'rolled.result_is_date') }}
-                then 'finish_before_receipt'
+            when not rolled.is_received_first then 'finish_before_receipt'
             when rolled.due_on is null then 'no_due_date'
         end as exclusion_reason,
         case

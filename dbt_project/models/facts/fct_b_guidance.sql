@@ -22,7 +22,8 @@ requests as (
         supplements.dossier_code,
         supplements.supplement_id,
         supplements.requested_at,
-        {{ is_date_only('supplements.requested_at', 'supplements.requested_at_is_date', 'policies') }} as requested_is_date,
+        {{ is_date_only('supplements.requested_at', 'supplements.requested_at_is_date', 'policies') }}
+            as requested_is_date,
         dossiers.received_at,
         dossiers.received_is_date,
         dossiers.result_at,
@@ -50,8 +51,8 @@ counted as (
         dossiers.unit_code,
         dossiers.policy_id,
         dossiers.result_on,
-        case when dossiers.exclusion_reason in ('test_record', 'finish_before_receipt') then dossiers.exclusion_reason end
-            as exclusion_reason,
+        -- A dossier without a due date was guided all the same.
+        nullif(dossiers.exclusion_reason, 'no_due_date') as exclusion_reason,
         coalesce(returns.return_count, 0) as return_count
     from dossiers
     left join returns on dossiers.dossier_code = returns.dossier_code
@@ -64,7 +65,8 @@ select
     counted.result_on::date as result_on,
     counted.exclusion_reason::text as exclusion_reason,
     counted.return_count::integer as return_count,
-    case when counted.exclusion_reason is null then (counted.return_count <= policies.b_max_returns)::integer end::numeric(9, 6)
-        as point
+    case
+        when counted.exclusion_reason is null then (counted.return_count <= policies.b_max_returns)::integer
+    end::numeric(9, 6) as point
 from counted
 inner join policies on counted.policy_id = policies.policy_id

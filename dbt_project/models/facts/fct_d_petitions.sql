@@ -19,18 +19,9 @@ matched as (
         windows.policy_id,
         policies.d_recompute_tolerance,
         scores.*,
-        round({{ petition_score('scores.on_time_numerator', 'scores.on_time_denominator', 'policies') }}, 2)
-            as on_time_again,
-        round({{ petition_score('scores.handling_numerator', 'scores.handling_denominator', 'policies') }}, 2)
-            as handling_again,
-        case
-            when scores.dossier_denominator = 0 then 0
-            else round(least(
-                policies.d_metric_max,
-                policies.d_metric_max * scores.dossier_numerator
-                / scores.dossier_denominator / policies.d_dossier_full_share
-            ), 2)
-        end as dossier_again
+        {{ petition_score('scores.on_time_numerator', 'scores.on_time_denominator', 'policies') }} as on_time_again,
+        {{ petition_score('scores.handling_numerator', 'scores.handling_denominator', 'policies') }} as handling_again,
+        {{ dossier_score('scores.dossier_numerator', 'scores.dossier_denominator', 'policies') }} as dossier_again
     from windows
     inner join scores
         on
@@ -43,7 +34,8 @@ matched as (
 recomputed as (
     select
         matched.*,
-        matched.on_time_again + matched.handling_again + matched.dossier_again as recomputed_score
+        round(matched.on_time_again, 2) + round(matched.handling_again, 2) + round(matched.dossier_again, 2)
+            as recomputed_score
     from matched
 )
 

@@ -45,7 +45,7 @@ latest as (
         on
             required.unit_code = checks.unit_code
             and required.place_code = checks.place_code
-            and checks.checked_on <= required.last_day
+            and required.last_day >= checks.checked_on
             and required.last_day - checks.checked_on <= policies.e_valid_days
     where policies.e_self_check = 'accept' or checks.checker_kind is distinct from 'self'
 ),

@@ -92,8 +92,9 @@ e_sums as (
         windows.unit_code,
         count(postings.place_code) as required,
         count(*) filter (where postings.result = 'pass') as passed,
-        string_agg(postings.place_code, ',' order by postings.place_code collate "C")
-            filter (where postings.result is null) as unchecked
+        string_agg(postings.place_code, ',' order by postings.place_code collate "C") -- noqa: RF02
+        filter (where postings.result is null)
+            as unchecked
     from windows
     left join postings on windows.period_code = postings.period_code and windows.unit_code = postings.unit_code
     group by windows.period_code, windows.unit_code

@@ -33,7 +33,11 @@ maxima as (
     from policies
     cross join lateral (
         values
-        ('A', policies.a_max), ('B', policies.b_max), ('C', policies.c_max), ('D', policies.d_max), ('E', policies.e_max)
+        ('A', policies.a_max),
+        ('B', policies.b_max),
+        ('C', policies.c_max),
+        ('D', policies.d_max),
+        ('E', policies.e_max)
     ) as maximum (index_code, value)
 ),
 
@@ -42,8 +46,10 @@ exact as (
     select
         indices.*,
         maxima.value as maximum,
-        case when duties.is_quotient then {{ quotient('indices.numerator', 'indices.denominator') }} else indices.value end
-            as exact_value
+        case
+            when duties.is_quotient then {{ quotient('indices.numerator', 'indices.denominator') }}
+            else indices.value
+        end as exact_value
     from indices
     inner join duties on indices.index_code = duties.index_code
     inner join maxima on indices.policy_id = maxima.policy_id and indices.index_code = maxima.index_code
@@ -52,15 +58,14 @@ exact as (
 totals as (
     select
         period_code,
-        unit_code
-        {%- for index in ['a', 'b', 'c', 'd', 'e'] %},
-        max(value) filter (where index_code = '{{ index | upper }}') as {{ index }}
-        {%- endfor %},
+        unit_code,
+        {% for index in ['a', 'b', 'c', 'd', 'e'] %}
+        max(value) filter (where index_code = '{{ index | upper }}') as {{ index }},
+        {% endfor %}
         bool_and(status = 'scored') as is_complete,
         coalesce(sum(exact_value) filter (where status = 'scored'), 0) as present,
         coalesce(sum(maximum) filter (where status <> 'scored'), 0) as missing_maximum,
-        string_agg(index_code || ':' || status, ',' order by index_code)
-            filter (where status <> 'scored') as missing
+        string_agg(index_code || ':' || status, ',' order by index_code) filter (where status <> 'scored') as missing
     from exact
     group by period_code, unit_code
 ),
@@ -145,43 +150,48 @@ one_petition as (
         scored.verdict,
         scored.present,
         petitions.policy_id,
-        petitions.on_time_numerator,
-        petitions.on_time_denominator,
-        petitions.handling_numerator,
-        petitions.handling_denominator,
-        change.numerator as numerator_change,
-        change.denominator as denominator_change
+        petitions.on_time_numerator as on_time,
+        petitions.on_time_denominator as on_time_of,
+        petitions.handling_numerator as handling,
+        petitions.handling_denominator as handling_of,
+        change.good,
+        change.more
     from scored
     inner join petitions on scored.period_code = petitions.period_code and scored.unit_code = petitions.unit_code
-    cross join (values (0, 1), (1, 1), (0, -1), (-1, -1)) as change (numerator, denominator)
+    cross join (values (0, 1), (1, 1), (0, -1), (-1, -1)) as change (good, more)
     where
         case
-            when change.denominator > 0 then true
-            when change.numerator < 0 then petitions.on_time_numerator > 0 and petitions.handling_numerator > 0
+            when change.more > 0 then true
+            when change.good < 0 then petitions.on_time_numerator > 0 and petitions.handling_numerator > 0
             else
                 petitions.on_time_numerator < petitions.on_time_denominator
                 and petitions.handling_numerator < petitions.handling_denominator
         end
 ),
 
-one_petition_k as (
+one_petition_points as (
     select
-        one_petition.period_code,
-        one_petition.unit_code,
-        one_petition.verdict,
-        one_petition.policy_id,
-        one_petition.present
-        {%- for metric in ['on_time', 'handling'] %}
-        {%- set numerator, denominator = 'one_petition.' ~ metric ~ '_numerator', 'one_petition.' ~ metric ~ '_denominator' %}
-        - {{ petition_score(numerator, denominator, 'policies') }}
-        + {{ petition_score(
-            '(' ~ numerator ~ ' + one_petition.numerator_change)',
-            '(' ~ denominator ~ ' + one_petition.denominator_change)',
-            'policies'
-        ) }}
-        {%- endfor %} as k
+        one_petition.*,
+        {{ petition_score('one_petition.on_time', 'one_petition.on_time_of', 'policies') }} as on_time_now,
+        {{ petition_score(
+            '(one_petition.on_time + one_petition.good)', '(one_petition.on_time_of + one_petition.more)', 'policies'
+        ) }} as on_time_then,
+        {{ petition_score('one_petition.handling', 'one_petition.handling_of', 'policies') }} as handling_now,
+        {{ petition_score(
+            '(one_petition.handling + one_petition.good)', '(one_petition.handling_of + one_petition.more)', 'policies'
+        ) }} as handling_then
     from one_petition
     inner join policies on one_petition.policy_id = policies.policy_id
+),
+
+one_petition_k as (
+    select
+        period_code,
+        unit_code,
+        verdict,
+        policy_id,
+        present - on_time_now - handling_now + on_time_then + handling_then as k
+    from one_petition_points
 ),
 
 small_samples as (
