@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
+
 from hailong.airflow_tasks import HailongOperator
 from hailong.settings import Settings
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
+
 from hailong.airflow_tasks import HailongOperator
 from hailong.contracts import load_contracts
 from hailong.settings import Settings

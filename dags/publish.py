@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param, TriggerRule
+
 from hailong.airflow_tasks import HailongOperator, RecordAnswer, SignOff
 from hailong.settings import Settings
 

@@ -17,10 +17,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from psycopg import sql
+
 from hailong.settings import Settings
 from hailong.warehouse.embedded import Embedded
 from hailong.warehouse.migrations import migrate
-from psycopg import sql
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT.parent / "shared"

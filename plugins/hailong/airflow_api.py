@@ -11,6 +11,7 @@ import httpx
 from hailong.errors import PermanentError, TransientError
 
 FINISHED = ("success", "failed")
+SETTLE_SECONDS = 4.0  # several turns of an idle scheduler
 
 
 class AirflowApi:
@@ -102,6 +103,34 @@ class AirflowApi:
                 return None
             raise
         return found
+
+    def wait_for_question(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        timeout: float = 600,
+        tell: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any] | None:
+        """Wait until the task asks, and has settled; None when the run ends without asking.
+
+        An answer within a moment of the question kills the task (Airflow 3.3: the scheduler then takes the end of the
+        asking process for that of the resumed one), so a program waits a little, as any reader would.
+        """
+        deadline = time.monotonic() + timeout
+        asked_at: float | None = None
+        while time.monotonic() < deadline:
+            tasks = self.tasks(dag_id, run_id)
+            if tell:
+                tell(tasks)
+            if tasks.get(task_id, {}).get("state") == "awaiting_input":
+                asked_at = asked_at or time.monotonic()
+                if time.monotonic() - asked_at >= SETTLE_SECONDS:
+                    return self.question(dag_id, run_id, task_id)
+            elif self.run(dag_id, run_id)["state"] in FINISHED:
+                return None
+            time.sleep(0.5)
+        raise TransientError(f"{dag_id} run {run_id}: '{task_id}' did not ask within {timeout:.0f} s")
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> dict[str, Any]:
         """Answer an approval (`Approve`, `Reject`). RefusedError 403: not an assigned user; 409: answered already."""

@@ -145,7 +145,9 @@ class Demo:
         dag_id = "publish__period"
         run = self._trigger(self.api, dag_id, {"period": PERIOD}, f"publish {PERIOD}")
         with self._step(f"{dag_id} {PERIOD}: candidate and gate, asked for by '{REQUESTER}'"):
-            question = self._wait_for_question(run)
+            question = self.api.wait_for_question(
+                dag_id, run.run_id, "sign_off", tell=lambda tasks: self._refuse_failed(run, tasks)
+            )
         if question is None:
             self._finish([run], {})
             return
@@ -162,20 +164,6 @@ class Demo:
         self.console.print(f"  Approved by '{answer['responded_by']['id']}' through Airflow's API.")
         with self._step("record of the signature, edition, report") as tell:
             self._finish([run], {}, tell)
-
-    def _wait_for_question(self, run: Run, timeout: float = 600) -> dict[str, Any] | None:
-        """The sign-off's question, or None when the run ends without asking (nothing new to publish)."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            tasks = self.api.tasks(run.dag_id, run.run_id)
-            self._refuse_failed(run, tasks)
-            question = self.api.question(run.dag_id, run.run_id, "sign_off") if tasks.get("sign_off") else None
-            if question and not question["response_received"]:
-                return question
-            if self.api.run(run.dag_id, run.run_id)["state"] == "success":
-                return None
-            time.sleep(0.5)
-        raise RunFailed(f"{run.dag_id} did not ask for a signature within {timeout:.0f} s: see {self.stack.logs}")
 
     # -- DAG runs ----------------------------------------------------------------------------------------------------
 

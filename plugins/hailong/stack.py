@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 import psycopg
@@ -207,7 +207,7 @@ class Stack:
     def _start(self, name: str, environment: dict[str, str]) -> None:
         self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [name, *(("--skip-serve-logs",) if name == "scheduler" else ())]
-        with (self.logs / f"{name}.log").open("ab") as log:
+        with _private_log(self.logs / f"{name}.log") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment,
@@ -219,7 +219,7 @@ class Stack:
     def _run(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
         self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = self.logs / f"{name}.log"
-        with log.open("wb") as handle:
+        with _private_log(log) as handle:
             done = subprocess.run(
                 [sys.executable, "-m", "airflow", *arguments],
                 stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, env=environment,
@@ -231,12 +231,18 @@ class Stack:
             )
 
     def _process(self, name: str) -> psutil.Process | None:
-        """The recorded process if it is still that one: a pid alone may belong to somebody else by now."""
+        """The recorded process if it lives and is still that one: a number alone may belong to somebody else by now."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = self._recorded(name)
+            if process is not None and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
+
+    def _recorded(self, name: str) -> psutil.Process | None:
         try:
             record = json.loads((self.home / "run" / f"{name}.json").read_text(encoding="utf-8"))
             process = psutil.Process(record["pid"])
-            same = abs(process.create_time() - record["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-            return process if same else None
+            return process if abs(process.create_time() - record["created"]) < 1 else None
         except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
             return None
 
@@ -270,12 +276,12 @@ class Stack:
         return list(found.values())
 
     def _sessions(self) -> set[int]:
-        """Session ids (= recorded pids) that are ours: the leader lives, or is gone and its number not taken."""
+        """Session ids (= recorded pids) that are ours. A system gives a number to nobody else while its session lives."""
         sessions = set()
         for name in COMPONENTS:
             with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
                 pid = json.loads((self.home / "run" / f"{name}.json").read_text(encoding="utf-8"))["pid"]
-                if self._process(name) is not None or not psutil.pid_exists(pid):
+                if self._recorded(name) is not None or not psutil.pid_exists(pid):
                     sessions.add(pid)
         return sessions
 
@@ -431,6 +437,10 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
         handle.write(text)
     temporary.replace(path)
+
+
+def _private_log(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
 def _free_port() -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
 from hailong import airflow_tasks
 from hailong.airflow_tasks import HailongOperator, RecordAnswer, SignOff
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from hailong.warehouse.embedded import Embedded
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
+
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
-from psycopg import sql
 
 PROJECT = Path(__file__).resolve().parents[2]
 PERIOD = "2026-10"

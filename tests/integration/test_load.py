@@ -503,3 +503,31 @@ def test_an_extraction_that_breaks_leaves_no_landing_folder(coded: Settings, tmp
         assert list((tmp_path / "dossier").iterdir())
         raise RuntimeError(writer.folder)
     assert list((tmp_path / "dossier").iterdir()) == []
+
+
+# -- the portal -------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_answer_of_the_portal_is_read_with_its_window(
+    new_warehouse: Callable[..., Settings], shared_data: Path
+) -> None:
+    settings = new_warehouse()
+    path = shared_data / "portal_handling_satisfaction_phu_tho_2026-Q3.json"
+    with pytest.raises(UsageError, match="give --since and --until"):
+        ingest(settings, "portal_evaluation", file=path)
+    assert told(ingest(settings, "portal_evaluation", since="2026-07-01", until="2026-10-01", file=path))[:2] == (
+        13,
+        13,
+    )
+    found = rows(
+        settings,
+        "select window_from::text, window_to::text, is_overview, count(*), min(total_score)::text, max(total_petitions)"
+        " from raw.portal_evaluation group by 1, 2, 3 order by 3",
+    )
+    answer = json.loads(path.read_text("utf-8"))["data"]
+    least = min(unit["totalScore"] for unit in answer["evaluation"])
+    most = max(unit["totalPetitions"] for unit in answer["evaluation"])
+    assert found == [
+        ("2026-07-01", "2026-09-30", False, 12, str(least), most),
+        ("2026-07-01", "2026-09-30", True, 1, "12.25", 499),
+    ]

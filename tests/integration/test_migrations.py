@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from hailong.errors import PermanentError
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect

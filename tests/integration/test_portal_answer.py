@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+
 from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build

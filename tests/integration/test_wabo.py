@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
+
 from hailong.calendar_seed import publication_row
 from hailong.extract.run import ingest
 from hailong.periods import PeriodCalendar, WorkingDays, periods_overlapping

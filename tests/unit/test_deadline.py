@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+
 from hailong.errors import PermanentError
 from hailong.publish.deadline import DeadlineState, check
 from hailong.settings import Settings

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hailong
 import pytest
+
+import hailong
 from hailong.errors import PermanentError, UsageError
 from hailong.settings import PROJECT, Settings
 

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import pytest
+
 from hailong.calendar_seed import calendar_days, publication_rows
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import (

@@ -26,7 +26,7 @@ from hailong.contracts import Column, Contract
 from hailong.errors import PermanentError
 from hailong.extract.records import Reject, Row
 
-ROW_GROUP = 20_000
+ROW_GROUP = 8_192
 RECORDS, REJECTS, MANIFEST = "records.parquet", "rejects.parquet", "manifest.json"
 STALE_SECONDS = 24 * 3600
 
