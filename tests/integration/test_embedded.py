@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import tempfile
@@ -22,6 +23,7 @@ def home() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder / "home"
     Embedded(folder / "home").down()
+    shutil.rmtree(folder)
 
 
 def test_up_and_down_are_safe_to_call_twice(home: Path) -> None:
@@ -81,6 +83,7 @@ def test_no_parent_folder_changes_its_mode_even_a_private_one(tmp_path: Path) ->
             assert not server.data.is_relative_to(private)  # its system user could not get in there
     finally:
         embedded.down()
+        shutil.rmtree(server.data)
 
 
 def test_the_server_listens_on_loopback_only(home: Path) -> None:
