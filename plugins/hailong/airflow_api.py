@@ -11,7 +11,7 @@ import httpx
 from hailong.errors import PermanentError, TransientError
 
 FINISHED = ("success", "failed")
-SETTLE_SECONDS = 4.0  # several turns of an idle scheduler
+SETTLE_SECONDS = 4.0  # the worker's interval of 1 s (stack.py) and several turns of the scheduler
 
 
 class AirflowApi:

@@ -1,0 +1,116 @@
+"""The local Airflow stack, really started: who may sign, what is private, and that `kill -9` leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from hailong.airflow_api import AirflowApi, RefusedError
+from hailong.settings import Settings
+from hailong.stack import COMPONENTS, Stack
+
+pytestmark = pytest.mark.slow
+DAG_ID = "stub__sign"
+
+
+@pytest.fixture(scope="module")
+def stack(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = new_warehouse(HAILONG_SIGNERS="signer")
+    dags = tmp_path_factory.mktemp("dags")
+    shutil.copy(Path(__file__).parent / "stub_dags.py", dags / "stub_dags.py")
+    made = Stack(settings, dags=dags, scheduled=False)
+    made.up(expected_dags=[DAG_ID])
+    made.client("engineer").unpause(DAG_ID)
+    try:
+        yield made
+    finally:
+        made.down()
+
+
+def ask(stack: Stack) -> tuple[AirflowApi, str]:
+    """Trigger as the engineer; wait for the question."""
+    engineer = stack.client("engineer")
+    run_id = engineer.trigger(DAG_ID)
+    assert engineer.wait_for_question(DAG_ID, run_id, "sign_off", timeout=60)
+    return engineer, run_id
+
+
+@pytest.mark.parametrize(("option", "approved"), [("Approve", True), ("Reject", False)])
+def test_only_an_assigned_user_signs_and_the_answer_reaches_the_record(
+    stack: Stack, option: str, approved: bool
+) -> None:
+    engineer, run_id = ask(stack)
+    question: Any = engineer.question(DAG_ID, run_id, "sign_off")
+    assert question["assigned_users"] == [{"id": "signer", "name": "signer"}]
+    assert question["body"] == "người đề nghị: engineer"
+    for name in ("engineer", "viewer"):
+        with pytest.raises(RefusedError) as caught:
+            stack.client(name).answer(DAG_ID, run_id, "sign_off", option)
+        assert caught.value.status == 403
+    answer = stack.client("signer").answer(DAG_ID, run_id, "sign_off", option)
+    assert answer["responded_by"]["id"] == "signer"
+    assert engineer.wait(DAG_ID, run_id, timeout=60) == "success"
+    assert engineer.tasks(DAG_ID, run_id)["approved"]["state"] == ("success" if approved else "skipped")
+    recorded = engineer.result(DAG_ID, run_id, "record")
+    assert recorded == {"by": "signer", "approved": approved}
+
+
+def test_what_the_signer_asked_for_has_no_signer_left(stack: Stack) -> None:
+    signer = stack.client("signer")
+    run_id = signer.trigger(DAG_ID)
+    assert signer.wait(DAG_ID, run_id, timeout=60) == "failed"
+
+
+def test_a_second_up_changes_nothing_and_files_with_secrets_are_private(stack: Stack) -> None:
+    assert stack.up(expected_dags=[DAG_ID]) is False
+    for name in ("passwords.json", "keys.json", "airflow.cfg"):
+        assert stat.S_IMODE((stack.home / name).stat().st_mode) == 0o600, name
+    for folder, _, names in os.walk(stack.logs):
+        assert stat.S_IMODE(Path(folder).stat().st_mode) & 0o077 == 0, folder
+        assert not [name for name in names if stat.S_IMODE((Path(folder) / name).stat().st_mode) & 0o077]
+
+
+def test_data_docs_are_shown_to_whoever_is_logged_in_and_nothing_else_is(stack: Stack) -> None:
+    docs = stack.settings.data_docs
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / "index.html").write_text("<h1>Data Docs</h1>")
+    path = "/hailong/data_docs/index.html"
+    assert httpx.get(stack.url + path, trust_env=False).status_code == 401
+    token = httpx.post(
+        f"{stack.url}/auth/token", json={"username": "viewer", "password": stack.passwords()["viewer"]}, trust_env=False
+    ).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    assert "Data Docs" in httpx.get(stack.url + path, headers=headers, trust_env=False).text
+    outside = "/hailong/data_docs/%2e%2e/airflow/passwords.json"
+    assert httpx.get(stack.url + outside, headers=headers, trust_env=False).status_code == 404
+
+
+def test_killed_components_are_found_again_and_nothing_is_left_after_down(stack: Stack) -> None:
+    before = stack._family()
+    assert set(stack.running()) == set(COMPONENTS) and len(before) > len(COMPONENTS)
+    for name in ("scheduler", "api-server"):
+        process = stack._process(name)
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+    time.sleep(0.5)
+    assert stack.running() == ("dag-processor",)
+    assert stack.up(expected_dags=[DAG_ID]) is True
+    assert not [process for process in before if alive(process)]
+    everything = stack._family()
+    assert stack.down() is True
+    assert not [process for process in everything if alive(process)]
+    assert stack.down() is False
+
+
+def alive(process: psutil.Process) -> bool:
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
