@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import openpyxl
 import psycopg
 import pyarrow.parquet as pq
 import pytest
@@ -531,3 +532,43 @@ def test_a_saved_answer_of_the_portal_is_read_with_its_window(
         ("2026-07-01", "2026-09-30", False, 12, str(least), most),
         ("2026-07-01", "2026-09-30", True, 1, "12.25", 499),
     ]
+
+
+# -- the drop folder --------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_file_in_the_drop_folder_does_not_hide_the_others(
+    new_warehouse: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = new_warehouse(HAILONG_SOURCE_INSPECTION_DROP=str(tmp_path / "drop"))
+    codes = (
+        ("inspection", "posting_place", "Bộ phận Một cửa"),
+        ("inspection", "posting_result", "Đạt"),
+        ("inspection", "checker_kind", "Tự kiểm tra"),
+    )
+    ingest(settings, "code_map", file=code_file(tmp_path, codes))
+    (tmp_path / "drop").mkdir()
+    for month in ("08", "09", "10"):
+        book = openpyxl.Workbook()
+        sheet = book.active
+        assert sheet is not None
+        sheet.title = "Kiểm tra niêm yết"
+        sheet.append(
+            ["Mã phiếu", "Mã cơ quan", "Nơi niêm yết", "Ngày kiểm tra", "Kết quả", "Loại kiểm tra", "Người kiểm tra"]
+        )
+        day = date(2026, int(month), 3)
+        sheet.append([f"NY-{month}", "KT-01", "Bộ phận Một cửa", day, "Đạt", "Tự kiểm tra", "Trần Thị Giả"])
+        book.save(tmp_path / "drop" / f"niem_yet_2026{month}.xlsx")
+    broken = tmp_path / "drop" / "niem_yet_202609.xlsx"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(PermanentError, match=r"niem_yet_202609\.xlsx is not a readable XLSX workbook"):
+        ingest(settings, "posting_check")
+    assert rows(settings, "select check_id, checked_on from raw.posting_check order by 1") == [
+        ("NY-08", date(2026, 8, 3)),
+        ("NY-10", date(2026, 10, 3)),
+    ]
+    broken.write_bytes(whole)
+    result = ingest(settings, "posting_check")
+    assert (result.loaded, len(result.batch_ids)) == (1, 3)
+    assert "Trần" not in str(rows(settings, "select * from raw.posting_check"))

@@ -28,6 +28,7 @@ from datetime import date, datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 from zoneinfo import ZoneInfo
 
 import openpyxl
@@ -152,6 +153,8 @@ class DroppedFile:
             header = self._header(None if head is None else [_cell_text(cell) for cell in head])
             for row in rows:
                 yield dict(zip(header, chain(row, (None,) * (len(header) - len(row))), strict=False))
+        except (ParseError, zipfile.BadZipFile, KeyError, ValueError):
+            raise PermanentError(f"{self.path.name} is a damaged workbook: open it and save it again") from None
         finally:
             book.close()
 

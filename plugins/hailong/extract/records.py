@@ -2,6 +2,9 @@
 
 This is the door: fields outside the contract, and personal ones, are not copied past it. A reject carries only
 contract fields, and of a value that could not be read only its shape: anything may stand in a field filled wrongly.
+
+Rules of a reject: unreadable_record, missing_key, bad_key, missing_required, wrong_type, bad_text, bad_number,
+bad_boolean, bad_date, unknown_code, and the rule that the contract names for a nested list (bad_supplement, bad_metric).
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ class Converter:
         self._tombstone = hashlib.sha256(b"deleted").hexdigest()
 
     def convert(self, record: object, op: str = "upsert") -> Row | Reject:
-        """One source record to a row, or to a reject (rules: `docs/method.md`)."""
+        """One source record to a row, or to a reject."""
         if not isinstance(record, dict):
             return Reject(None, "unreadable_record", f"expected an object, got {_kind(record)}", "")
         values: list[Any] = [None] * len(self._names)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +16,7 @@ import orjson
 import psycopg
 
 from hailong.contracts import Contract, FileDrop, PagedHttp, PortalWindows, find_contract
-from hailong.errors import PermanentError, UsageError
+from hailong.errors import HailongError, PermanentError, TransientError, UsageError
 from hailong.extract.files import ColumnMapping, DroppedFile, load_mapping
 from hailong.extract.http import Client, Pages
 from hailong.extract.portal import Snapshots, windows
@@ -81,17 +82,33 @@ def ingest(
     if file or isinstance(contract.connector, FileDrop):
         window = _file_window(bounds)
         files = [_existing(file)] if file else drop_files(settings, contract)
-        landings = (
-            extract_file(settings, contract, path, columns, codes, window, clock, mapping, progress) for path in files
-        )
+        landings = [
+            partial(extract_file, settings, contract, path, columns, codes, window, clock, mapping, progress)
+            for path in files
+        ]
     else:
         asked = None if contract.kind == "register" else _http_window(contract, bounds, last_end, clock(), zone)
-        landings = (extract_http(settings, contract, asked, codes, clock, progress) for _ in (1,))
-    results = []
-    for landing in landings:
-        results.append(load_landing(settings, landing.folder))
+        landings = [partial(extract_http, settings, contract, asked, codes, clock, progress)]
+    results: list[LoadResult] = []
+    failed: list[HailongError] = []
+    for land in landings:
+        try:
+            results.append(load_landing(settings, land().folder))
+        except (PermanentError, TransientError) as error:  # a broken file must not hide those after it
+            failed.append(error)
+            continue
+        except OSError as error:
+            raise TransientError(
+                f"{feed}: {error.filename or settings.landing} could not be read or written ({error.strerror}): "
+                "free some space or check the rights, and run it again"
+            ) from error
         if progress:
             progress(results[-1].message)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        kind = PermanentError if any(isinstance(error, PermanentError) for error in failed) else TransientError
+        raise kind(f"{feed}: {len(failed)} of {len(landings)} files failed: " + "; ".join(map(str, failed)))
     return _summed(feed, results)
 
 

@@ -155,7 +155,12 @@ class LandingWriter:
             _sync(self._temporary / name)
         (self._temporary / MANIFEST).write_bytes(content)
         _sync(self._temporary / MANIFEST)
-        os.rename(self._temporary, self.folder)
+        try:
+            os.rename(self._temporary, self.folder)
+        except OSError:
+            if (self.folder / MANIFEST).is_file():  # another run of the same file was faster
+                return read_landing(self.folder)
+            raise
         _sync(self.folder.parent)
         return Landing(self.folder, hashlib.sha256(content).hexdigest(), manifest)
 

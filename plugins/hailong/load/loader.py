@@ -26,7 +26,7 @@ from hailong.settings import Settings
 from hailong.warehouse.connect import adbc_uri, where
 
 LOCK = 104_001  # advisory lock: loads commit one at a time, so that batch_id order is commit order
-BATCH_ROWS = 65_536
+BATCH_ROWS = 16_384
 _CASTS = {"numeric": "numeric", "jsonb": "jsonb"}
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 _HEAD = ("record_key", "op", "version_hash")
