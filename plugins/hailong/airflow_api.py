@@ -37,8 +37,11 @@ class AirflowApi:
         found: list[dict[str, Any]] = self.get("/api/v2/importErrors")["import_errors"]
         return found
 
+    def pause(self, dag_id: str, paused: bool = True) -> None:
+        self._request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": paused})
+
     def unpause(self, dag_id: str) -> None:
-        self._request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+        self.pause(dag_id, False)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run now; returns its id."""

@@ -58,9 +58,9 @@ class RunFailed(HailongError):
 
 def demo(settings: Settings, console: Console, size: int = 60000, keep: bool = False) -> None:
     """Play the demo and show where to look. What it started is stopped at the end, unless `keep`; the data stay."""
-    signal.signal(signal.SIGTERM, _terminated)
     began = time.monotonic()
     with ExitStack() as started:
+        started.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _terminated))
         if not keep:
             started.callback(_stop, settings, console)
         try:
@@ -116,6 +116,9 @@ class Demo:
         self._run_all("build", [("build__warehouse", {}, "build__warehouse")])
         self._publish()
         self._show_result(before, again)
+        if not self.keep:  # nothing of the demo's shall start by the clock in a later `make up`
+            for dag_id in DAGS:
+                self.api.pause(dag_id)
 
     # -- stages ------------------------------------------------------------------------------------------------------
 
