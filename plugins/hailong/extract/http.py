@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 import stamina
-from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from hailong.contracts import PagedHttp
 from hailong.errors import PermanentError, TransientError
@@ -24,7 +25,14 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT = 120.0
 WIRE_TIME = "%Y%m%d%H%M%S"
 
-set_on_retry_hooks([LoggingOnRetryHook])  # the library's default writes to standard output, where --json answers go
+log = logging.getLogger(__name__)
+
+
+def _tell(details: RetryDetails) -> None:
+    log.warning("retry %d in %.1f s: %s", details.retry_num, details.wait_for, details.caused_by)
+
+
+set_on_retry_hooks([_tell])  # the library's default may write to standard output, where --json answers go
 
 
 @dataclass(frozen=True)
