@@ -42,7 +42,7 @@ with DAG(
     description="Candidate, gate, signature, edition and report of one period",
     doc_md=DOC,
     catchup=False,
-    max_active_runs=1,
+    max_active_runs=4,  # month, quarter and year may wait for their signatures side by side
     tags=["publish", "blocks-25th"],
     default_args={"owner": "data-engineering", "retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
