@@ -2,7 +2,7 @@
 {{ config(unique_key='policy_id') }}
 
 {%- set parameters = [
-    ('result_statuses', 'text[]'), ('due_basis', 'text'), ('due_missing', 'text'), ('midnight_is_date', 'boolean'),
+    ('result_statuses', 'text'), ('due_basis', 'text'), ('due_missing', 'text'), ('midnight_is_date', 'boolean'),
     ('a_grace_working_days', 'integer'), ('a_point_within_grace', 'numeric'), ('at_once_cutoff', 'time'),
     ('attribution', 'text'), ('interlinked', 'text'), ('inherited_overdue', 'text'),
     ('b_population', 'text'), ('b_threshold', 'text'), ('b_max_returns', 'integer'), ('b_source', 'text'),
@@ -41,10 +41,9 @@ select
     policies.legal_basis::text as legal_basis,
     policies.valid_from::date as valid_from,
     policies.valid_to::date as valid_to,
-    {% for name, type in parameters if type != 'text[]' %}
+    {% for name, type in parameters %}
     wide.{{ name }}::{{ type }} as {{ name }},
     {% endfor %}
-    policies.calendar_code::text as calendar_code,
-    string_to_array(replace(wide.result_statuses, ' ', ''), ',')::text[] as result_statuses
+    policies.calendar_code::text as calendar_code
 from policies
 left join wide on policies.policy_id = wide.policy_id

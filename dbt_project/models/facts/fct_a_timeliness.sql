@@ -42,7 +42,7 @@ population as (
         on
             dossiers.result_on >= policies.valid_from
             and (policies.valid_to is null or dossiers.result_on < policies.valid_to)
-            and dossiers.status_code = any(policies.result_statuses)
+            and dossiers.status_code = any(string_to_array(policies.result_statuses, ','))
 ),
 
 recorded as (

@@ -149,7 +149,7 @@ select
     due.calendar_code::text as calendar_code,
     due.unit_code::text as unit_code,
     due.index_code::text as index_code,
-    case when due.barred_by is null then measured.numerator end::numeric as numerator,
+    trim_scale(case when due.barred_by is null then measured.numerator end)::numeric as numerator,
     case when due.barred_by is null then measured.denominator end::numeric as denominator,
     case when due.barred_by is null then measured.excluded end::bigint as excluded,
     case when due.barred_by is null then measured.value end::numeric(20, 15) as value,

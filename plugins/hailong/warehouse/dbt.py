@@ -94,7 +94,7 @@ def run(
         "PYTHONUNBUFFERED": "1",
     }
     command = [
-        sys.executable, "-m", "dbt.cli.main", *args,
+        sys.executable, "-c", "from dbt.cli.main import cli; cli()", *args,
         "--threads", str(threads),
         "--vars", json.dumps({"timezone": settings.timezone, **variables}),
     ]  # fmt: skip
@@ -193,5 +193,5 @@ def _explain(settings: Settings, args: Sequence[str], run: DbtRun) -> str:
     compiled = f"\nSQL as it ran: {first.compiled}" if first.compiled else ""
     return (
         f"{what} failed at {first.node_id}{others}: {(first.message or first.status).strip()}{compiled}\n"
-        f"Tables after it keep their former rows; correct the cause and build again. Full log: {log}"
+        f"What comes after it was not touched; correct the cause and run it again. Full log: {log}"
     )

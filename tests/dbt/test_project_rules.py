@@ -1,0 +1,264 @@
+"""House rules of the dbt project, read from its manifest. The list of exceptions is empty and stays so."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hailong.settings import Settings
+from hailong.warehouse import dbt
+
+Manifest = dict[str, Any]
+Node = dict[str, Any]
+
+# What a layer may read. Sources come in through staging only; nothing reads against the stream.
+MAY_READ = {
+    "staging": {"source", "staging"},
+    "core": {"seed", "staging", "core"},
+    "facts": {"seed", "core", "facts"},
+    "marts": {"seed", "core", "facts", "marts"},
+}
+FOLDER_OF_PREFIX = {"stg": "staging", "dim": "core", "core": "core", "fct": "facts", "mart": "marts"}
+UNDER_CONTRACT = ("core", "facts", "marts")
+CLOCK = re.compile(r"\b(now\s*\(|current_(date|time|timestamp)|clock_timestamp|statement_timestamp|localtime)", re.I)
+# Values of the policy's parameters that must come from the seed. (0, 1, 2 and 6 have other uses in SQL.)
+OF_THE_DECISION = re.compile(r"(?<![\w.])(5|10|18|20|100|0\.9|0\.01|'15:00'|'8'|'9'|'10'|'qd104-2024')(?![\w.])")
+
+
+def layer(node: Node) -> str:
+    return str(node["resource_type"]) if node["resource_type"] != "model" else str(node["fqn"][1])
+
+
+def models(manifest: Manifest) -> list[Node]:
+    return [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+
+
+def without_comments(sql: str) -> str:
+    return re.sub(r"--[^\n]*|\{#.*?#\}", "", sql, flags=re.S)
+
+
+def without_types(sql: str) -> str:
+    return re.sub(r"numeric\(\d+, \d+\)", "numeric", sql)
+
+
+def violations(manifest: Manifest) -> list[str]:
+    """Every breach of a rule, in words."""
+    found = [breach for node in models(manifest) for rule in RULES for breach in rule(manifest, node)]
+    if not models(manifest):
+        found.append("the manifest holds no model")
+    return found
+
+
+def edges_follow_the_layers(manifest: Manifest, node: Node) -> Iterator[str]:
+    everything = {**manifest["nodes"], **manifest["sources"]}
+    for parent in node["depends_on"]["nodes"]:
+        read = layer(everything[parent])
+        if read not in MAY_READ.get(layer(node), set()):
+            yield f"{node['name']} ({layer(node)}) reads {everything[parent]['name']} ({read})"
+
+
+def prefix_decides_folder(_: Manifest, node: Node) -> Iterator[str]:
+    prefix = node["name"].split("_")[0]
+    if FOLDER_OF_PREFIX.get(prefix) != layer(node):
+        yield f"{node['name']} lies in {layer(node)}: its prefix belongs to {FOLDER_OF_PREFIX.get(prefix)}"
+
+
+def tables_are_under_contract(_: Manifest, node: Node) -> Iterator[str]:
+    if layer(node) not in UNDER_CONTRACT:
+        return
+    config = node["config"]
+    keys = [constraint for constraint in node["constraints"] if constraint["type"] == "primary_key"]
+    unique_key = config["unique_key"] if isinstance(config["unique_key"], list) else [config["unique_key"]]
+    if not config["contract"]["enforced"]:
+        yield f"{node['name']} has no enforced contract"
+    if (config["materialized"], config["incremental_strategy"]) != ("incremental", "sync"):
+        yield f"{node['name']} is not kept by sync: a rebuilt table loses the keys that point at it"
+    if len(keys) != 1:
+        yield f"{node['name']} has no primary key"
+    elif keys[0]["columns"] != unique_key:
+        yield f"{node['name']}: primary key {keys[0]['columns']} is not the key it is kept by, {unique_key}"
+    for constraint in node["constraints"]:
+        if constraint["type"] == "check" and not constraint.get("name"):
+            yield f"{node['name']}: a check without a name cannot be proved"
+
+
+def grain_stands_first(_: Manifest, node: Node) -> Iterator[str]:
+    if layer(node) in UNDER_CONTRACT and not node["raw_code"].startswith("-- Grain: one row per "):
+        yield f"{node['name']} does not begin with its grain"
+
+
+def last_select_names_its_columns(_: Manifest, node: Node) -> Iterator[str]:
+    last = re.split(r"^select\b", node["raw_code"], flags=re.M)[-1]
+    if re.search(r"(^|[\s.,])\*(\s|,|$)", last.split("\nfrom ")[0]):
+        yield f"{node['name']}: the last select takes everything"
+
+
+def raw_is_read_as_of(_: Manifest, node: Node) -> Iterator[str]:
+    code = node["raw_code"]
+    reads = len(re.findall(r"\bsource\(", code))
+    filters = len(re.findall(r"as_of\(\)", code)) + len(re.findall(r"version_in_force\(", code))
+    if reads > filters:
+        yield f"{node['name']} reads raw rows without the as-of filter"
+
+
+def no_clock(_: Manifest, node: Node) -> Iterator[str]:
+    if CLOCK.search(without_comments(node["raw_code"])):
+        yield f"{node['name']} looks at the clock"
+
+
+def no_rule_as_literal(_: Manifest, node: Node) -> Iterator[str]:
+    code = without_types(without_comments(node["raw_code"]))
+    for literal in sorted({match[0] for match in OF_THE_DECISION.finditer(code)}):
+        yield f"{node['name']} holds {literal}: a value of the policy belongs into its seed"
+
+
+def everything_is_described(_: Manifest, node: Node) -> Iterator[str]:
+    missing = [name for name, column in node["columns"].items() if not column["description"]]
+    if not node["description"] or missing:
+        yield f"{node['name']} lacks a description ({', '.join(missing) or 'of itself'})"
+
+
+RULES: tuple[Callable[[Manifest, Node], Iterator[str]], ...] = (
+    edges_follow_the_layers,
+    prefix_decides_folder,
+    tables_are_under_contract,
+    grain_stands_first,
+    last_select_names_its_columns,
+    raw_is_read_as_of,
+    no_clock,
+    no_rule_as_literal,
+    everything_is_described,
+)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """The project as dbt parses it; parsing needs no server."""
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings.load({"HAILONG_HOME": str(home), "HAILONG_DSN": "postgresql://nobody@localhost/nothing"})
+    return dbt.run(settings, ["parse"], {"as_of_batch": 0}).manifest
+
+
+def test_project_follows_the_house_rules(manifest: Manifest) -> None:
+    assert violations(manifest) == []
+
+
+def test_project_has_every_model_of_the_design(manifest: Manifest) -> None:
+    names = {node["name"] for node in models(manifest)}
+    assert {
+        "stg_tthc__dossier_version", "stg_tthc__dossier", "dim_unit", "dim_procedure", "dim_calendar_day", "dim_period",
+        "dim_policy_parameter", "core_dossier", "core_supplement", "core_rating", "core_portal_score",
+        "core_posting_check", "core_unit_window", "fct_a_timeliness", "fct_b_guidance", "fct_c_attitude",
+        "fct_d_petitions", "fct_e_posting", "fct_unit_day", "mart_index_score", "mart_k_score",
+    } <= names  # fmt: skip
+
+
+def test_parsing_leaves_the_project_folder_clean() -> None:
+    rules = Settings.load({}).rules
+    assert not [path.name for path in rules.iterdir() if path.name in ("target", "logs", ".user.yml")]
+
+
+def spoil(manifest: Manifest, name: str, **changes: Any) -> Manifest:
+    """A copy of the manifest with one model changed: the bad fixture."""
+    spoiled = copy.deepcopy(manifest)
+    node = next(node for node in models(spoiled) if node["name"] == name)
+    node.update(changes)
+    return spoiled
+
+
+def node_of(manifest: Manifest, name: str) -> Node:
+    return copy.deepcopy(next(node for node in models(manifest) if node["name"] == name))
+
+
+BAD: dict[str, tuple[str, Callable[[Node], dict[str, Any]], str]] = {
+    "a mart that reads staging": (
+        "mart_k_score",
+        lambda node: {"depends_on": {"nodes": ["model.hailong.stg_register__unit"]}},
+        "mart_k_score (marts) reads stg_register__unit (staging)",
+    ),
+    "core that reads raw": (
+        "core_dossier",
+        lambda node: {"depends_on": {"nodes": ["source.hailong.raw.dossier"]}},
+        "core_dossier (core) reads dossier (source)",
+    ),
+    "core that reads a fact": (
+        "core_rating",
+        lambda node: {"depends_on": {"nodes": ["model.hailong.fct_a_timeliness"]}},
+        "core_rating (core) reads fct_a_timeliness (facts)",
+    ),
+    "a fact in the folder of marts": (
+        "fct_unit_day",
+        lambda node: {"fqn": ["hailong", "marts", "fct_unit_day"]},
+        "fct_unit_day lies in marts",
+    ),
+    "a fact without contract": (
+        "fct_unit_day",
+        lambda node: {"config": {**node["config"], "contract": {"enforced": False}}},
+        "fct_unit_day has no enforced contract",
+    ),
+    "a fact without primary key": (
+        "fct_unit_day",
+        lambda node: {"constraints": [c for c in node["constraints"] if c["type"] != "primary_key"]},
+        "fct_unit_day has no primary key",
+    ),
+    "a fact that is rebuilt": (
+        "fct_unit_day",
+        lambda node: {"config": {**node["config"], "materialized": "table"}},
+        "fct_unit_day is not kept by sync",
+    ),
+    "a fact without its grain": (
+        "fct_unit_day",
+        lambda node: {"raw_code": node["raw_code"].split("\n", 1)[1]},
+        "fct_unit_day does not begin with its grain",
+    ),
+    "a last select of everything": (
+        "stg_ops__batch",
+        lambda node: {"raw_code": node["raw_code"].split("select\n    batch_id")[0] + "select *\nfrom batches\n"},
+        "stg_ops__batch: the last select takes everything",
+    ),
+    "raw rows of every batch": (
+        "stg_ops__batch",
+        lambda node: {"raw_code": node["raw_code"].replace("where {{ as_of() }}", "")},
+        "stg_ops__batch reads raw rows without the as-of filter",
+    ),
+    "a look at the clock": (
+        "dim_period",
+        lambda node: {"raw_code": node["raw_code"] + "\nwhere period_end < current_date"},
+        "dim_period looks at the clock",
+    ),
+    "a threshold in SQL": (
+        "mart_k_score",
+        lambda node: {"raw_code": node["raw_code"] + "\nwhere k > 20"},
+        "mart_k_score holds 20",
+    ),
+    "a list of statuses in SQL": (
+        "fct_a_timeliness",
+        lambda node: {"raw_code": node["raw_code"] + "\nwhere status_code in ('8', '9')"},
+        "fct_a_timeliness holds '8'",
+    ),
+    "a column without description": (
+        "dim_unit",
+        lambda node: {"columns": {"unit_code": {"description": ""}}},
+        "dim_unit lacks a description (unit_code)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_the_checker_refuses(manifest: Manifest, case: str) -> None:
+    name, change, expected = BAD[case]
+    spoiled = spoil(manifest, name, **change(node_of(manifest, name)))
+    assert any(breach.startswith(expected) for breach in violations(spoiled)), violations(spoiled)
+
+
+def test_the_checker_refuses_an_empty_project() -> None:
+    assert violations({"nodes": {}, "sources": {}}) == ["the manifest holds no model"]
+
+
+def test_lint_configuration_stands_in_the_root() -> None:
+    assert (Path(__file__).resolve().parents[2] / ".sqlfluff").is_file()
