@@ -16,6 +16,7 @@ from hailong.warehouse import constraints, dbt, rules
 from hailong.warehouse.connect import connect
 
 LOCK = 104_002  # advisory lock: one build at a time (loads have 104_001 and go on meanwhile)
+LOCK_WAIT = "10s"
 ROLE = "hailong_transformer"
 SCHEMAS = ("marts", "facts", "core", "staging", "rules")
 
@@ -54,7 +55,7 @@ def build(
         prefix = _prefix(connection, as_of_batch)
         sha256, _ = rules.pack(settings)
         full = full or bool(prefix) or _rules_changed(connection, sha256, tell)
-        build_id = _start(connection, as_of_batch, sha256, full)
+        build_id = _start(connection, as_of_batch, sha256, full, prefix)
         tell(f"build {build_id}: batches up to {as_of_batch}, rule set {sha256[:12]}{', full' if full else ''}")
         try:
             if full:
@@ -108,7 +109,7 @@ def drop_tables(connection: psycopg.Connection, prefix: str = "") -> None:
 @contextmanager
 def _alone(connection: psycopg.Connection) -> Iterator[None]:
     """Hold the builders' lock on this connection. A server notices a killed holder at once, so waiting is short."""
-    connection.execute("set lock_timeout = '10s'")
+    connection.execute("select set_config('lock_timeout', %s, false)", (LOCK_WAIT,))
     try:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
     except psycopg.errors.LockNotAvailable as error:
@@ -155,9 +156,7 @@ def _prefix(connection: psycopg.Connection, as_of_batch: int) -> str:
 def _rules_changed(connection: psycopg.Connection, sha256: str, tell: dbt.Progress) -> bool:
     """Against the last build of the real schemas, finished or not: their tables have its shape."""
     row = connection.execute(
-        "select build_id, rules_sha256 from ops.build as b where as_of_batch >= "
-        "(select coalesce(max(as_of_batch), 0) from ops.build where status = 'succeeded' and build_id < b.build_id) "
-        "order by build_id desc limit 1"
+        "select build_id, rules_sha256 from ops.build where schema_prefix = '' order by build_id desc limit 1"
     ).fetchone()
     if row is None or row[1] == sha256:
         return False
@@ -165,10 +164,11 @@ def _rules_changed(connection: psycopg.Connection, sha256: str, tell: dbt.Progre
     return True
 
 
-def _start(connection: psycopg.Connection, as_of_batch: int, sha256: str, full: bool) -> int:
+def _start(connection: psycopg.Connection, as_of_batch: int, sha256: str, full: bool, prefix: str) -> int:
     row = connection.execute(
-        "insert into ops.build (as_of_batch, rules_sha256, full_refresh) values (%s, %s, %s) returning build_id",
-        (as_of_batch, sha256, full),
+        "insert into ops.build (as_of_batch, rules_sha256, full_refresh, schema_prefix) values (%s, %s, %s, %s) "
+        "returning build_id",
+        (as_of_batch, sha256, full, prefix),
     ).fetchone()
     return int(row[0])  # type: ignore[index]
 

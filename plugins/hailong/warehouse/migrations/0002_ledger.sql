@@ -41,12 +41,14 @@ create table ops.build (
     as_of_batch bigint not null,
     rules_sha256 text not null,
     full_refresh boolean not null,
+    schema_prefix text not null default '',
     started_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
     status text not null default 'running' check (status in ('running', 'succeeded', 'failed')),
     message text
 );
 comment on table ops.build is 'One row per build of the warehouse: it reads raw rows with batch_id <= as_of_batch under the rule set named.';
+comment on column ops.build.schema_prefix is 'Empty for the real schemas; asof_<batch>_ for a past state built beside them.';
 
 create table ops.dbt_result (
     build_id bigint not null references ops.build (build_id),

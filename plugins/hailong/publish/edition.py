@@ -1,0 +1,158 @@
+"""The edition: a signed candidate, said once. Tables in one transaction; files are made from them afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from hailong.errors import PermanentError
+from hailong.periods import Period, parse_period
+from hailong.publish import LOCK, ROLE
+from hailong.publish.approval import gate_run, header
+from hailong.publish.candidate import INDEX_COLUMNS, K_COLUMNS, PARAMETER_COLUMNS, names
+from hailong.publish.report import RENDERER_VERSION, render
+from hailong.settings import Settings
+from hailong.warehouse.connect import connect
+
+
+@dataclass(frozen=True)
+class Edition:
+    """An edition, made now (`created`) or found to say the same already; `folder` holds its files."""
+
+    edition_id: str
+    period_code: str
+    content_sha256: str
+    folder: Path
+    created: bool
+
+    @property
+    def message(self) -> str:
+        state = "published" if self.created else "says exactly this already: nothing new was published"
+        return f"Edition {self.edition_id} {state}, sha256 {self.content_sha256[:16]}…, files in {self.folder}"
+
+
+def publish(settings: Settings, period_code: str, by: str) -> Edition:
+    """Make the newest candidate of a period its edition, if it is signed at its checksum; then its files.
+
+    Repeating it finishes what a killed run left. PermanentError when the candidate is not signed, was refused, was
+    changed, or when the period has an edition with other content (a correction is a restatement).
+    """
+    period = parse_period(settings.rules, period_code)
+    with connect(settings, ROLE) as connection:
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        edition_id, digest, created = _tables(connection, period, by)
+    folder = write_files(settings, edition_id)
+    return Edition(edition_id, period.code, digest, folder, created)
+
+
+def _tables(connection: psycopg.Connection, period: Period, by: str) -> tuple[str, str, bool]:
+    row = connection.execute(
+        "select candidate_id from publish.candidate where period_code = %s and calendar_code = %s "
+        "order by created_at desc limit 1",
+        (period.code, period.calendar_code),
+    ).fetchone()
+    if row is None:
+        raise PermanentError(
+            f"the period {period} has no candidate: run `hailong candidate --period {period.code}` first"
+        )
+    candidate_id = row[0]
+    digest, _ = header(connection, candidate_id)
+    standing = connection.execute(
+        "select edition_id, content_sha256 from publish.edition where period_code = %s and calendar_code = %s "
+        "order by edition_no desc limit 1",
+        (period.code, period.calendar_code),
+    ).fetchone()
+    if standing:
+        if standing[1] == digest:
+            return standing[0], digest, False
+        raise PermanentError(
+            f"the period {period} has the edition {standing[0]} with other content than candidate {candidate_id}. "
+            "What was said is not overwritten: a correction is a restatement with a reason, signed anew"
+        )
+    signed = connection.execute(
+        "select decision, decided_by, content_sha256 from publish.approval where candidate_id = %s "
+        "order by decided_at desc limit 1",
+        (candidate_id,),
+    ).fetchone()
+    if signed is None:
+        raise PermanentError(f"candidate {candidate_id} is not signed: `hailong approve {candidate_id} --by NAME`")
+    if signed[0] != "approved":
+        raise PermanentError(
+            f"candidate {candidate_id} was refused by {signed[1]}: repair, build, and copy a new candidate"
+        )
+    if signed[2] != digest:
+        raise PermanentError(f"candidate {candidate_id} was signed at another checksum: it must be signed anew")
+    run = gate_run(connection, candidate_id, digest)
+    edition_id = f"{period.code}.e1"
+    connection.execute(
+        "insert into publish.edition (edition_id, period_code, calendar_code, period_start, period_end, edition_no, "
+        "candidate_id, as_of_batch, rules_sha256, policy_id, metric_version, code_version, content_sha256, "
+        "previous_sha256, gate_run_id, published_by) "
+        "select %s, period_code, calendar_code, period_start, period_end, 1, candidate_id, as_of_batch, rules_sha256, "
+        "policy_id, metric_version, code_version, content_sha256, "
+        "(select e.content_sha256 from publish.edition as e order by e.published_at desc limit 1), %s, %s "
+        "from publish.candidate where candidate_id = %s",
+        (edition_id, run.run_id, by, candidate_id),
+    )
+    for table, columns in (("k_score", K_COLUMNS), ("index_score", INDEX_COLUMNS), ("parameter", PARAMETER_COLUMNS)):
+        target = "edition_parameter" if table == "parameter" else table
+        connection.execute(
+            sql.SQL("insert into {} (edition_id, {}) select %s, {} from {} where candidate_id = %s").format(
+                sql.Identifier("publish", target), names(columns), names(columns),
+                sql.Identifier("publish", f"candidate_{table}"),
+            ),
+            (edition_id, candidate_id),
+        )  # fmt: skip
+    return edition_id, digest, True
+
+
+def write_files(settings: Settings, edition_id: str) -> Path:
+    """See that the files of an edition are there and are those recorded; make them from `publish` when they are not.
+
+    They are made in a temporary folder and renamed, then recorded. PermanentError when files made again differ from
+    what is recorded: the edition's files never change.
+    """
+    folder = settings.editions / edition_id
+    with connect(settings, ROLE) as connection:
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        recorded = dict(
+            connection.execute(
+                "select name, sha256 from publish.artifact where edition_id = %s", (edition_id,)
+            ).fetchall()
+        )
+        if recorded and _digests(folder) == recorded:
+            return folder
+        made = settings.editions / f".{edition_id}.new"
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        render(connection, edition_id, made)
+        digests = _digests(made)
+        if recorded and digests != recorded:
+            shutil.rmtree(made)
+            raise PermanentError(
+                f"the files of edition {edition_id} in {folder} are missing or changed, and this version of the program "
+                f"({RENDERER_VERSION}) does not make the recorded bytes again: restore the folder from a backup"
+            )
+        shutil.rmtree(folder, ignore_errors=True)  # not recorded, or not as recorded: a killed run's, or tampered with
+        made.rename(folder)
+        if not recorded:
+            for name, digest in digests.items():
+                connection.execute(
+                    "insert into publish.artifact (edition_id, name, bytes, sha256, renderer_version) "
+                    "values (%s, %s, %s, %s, %s)",
+                    (edition_id, name, (folder / name).stat().st_size, digest, RENDERER_VERSION),
+                )
+    return folder
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        return {}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.is_file()
+    }
