@@ -1,0 +1,293 @@
+"""Why this number: from K to the indices, their counts and exclusions, the parameters in force, and the records behind."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hailong.errors import PermanentError, UsageError
+from hailong.periods import Period, parse_period
+from hailong.settings import Settings
+from hailong.warehouse.connect import connect
+
+INDEX_NAMES = {
+    "A": "resolution time",
+    "B": "guidance",
+    "C": "attitude",
+    "D": "petitions (portal)",
+    "E": "public posting",
+}
+# Which parameters decide an index: the prefix of their names, and the ones without one.
+PARAMETERS = {
+    "A": (
+        "a_",
+        "result_statuses",
+        "due_basis",
+        "due_missing",
+        "midnight_is_date",
+        "at_once_cutoff",
+        "attribution",
+        "inherited_",
+    ),
+    "B": ("b_", "result_statuses", "midnight_is_date", "attribution"),
+    "C": ("c_",),
+    "D": ("d_",),
+    "E": ("e_",),
+}
+K_PARAMETERS = ("k_", "missing_index", "near_threshold_distance", "min_window_days", "rank_scale")
+
+# The records of one unit and window behind an index; those that cost something come first.
+RECORDS = {
+    "A": """
+        select dossier_code, received_at, due_at, due_is_date, due_basis_used, result_at, result_is_date,
+            working_days_late, exclusion_reason, point
+        from facts.fct_a_timeliness
+        where unit_code = %(unit)s and result_on >= %(start)s and result_on < %(end)s
+        order by (point is not distinct from 1), exclusion_reason nulls first, result_at, dossier_code
+    """,
+    "B": """
+        select dossier_code, result_on, return_count, exclusion_reason, point
+        from facts.fct_b_guidance
+        where unit_code = %(unit)s and result_on >= %(start)s and result_on < %(end)s
+        order by (point is not distinct from 1), exclusion_reason nulls first, result_on, dossier_code
+    """,
+    "C": """
+        select rating_id, dossier_code, rated_at, channel_code, level_code, is_overall, unit_basis, point
+        from facts.fct_c_attitude
+        where unit_code = %(unit)s and rated_on >= %(start)s and rated_on < %(end)s
+        order by (point is not distinct from 1), rated_at, rating_id
+    """,
+    "D": """
+        select total_score, total_max_score, total_petitions, on_time_numerator, on_time_denominator,
+            handling_numerator, handling_denominator, dossier_numerator, dossier_denominator, recomputed_score, difference,
+            metric_version, retrieved_at
+        from facts.fct_d_petitions where unit_code = %(unit)s and period_code = %(period)s
+    """,
+    "E": """
+        select place_code, checked_on, is_carried_forward, result, checker_kinds
+        from facts.fct_e_posting where unit_code = %(unit)s and period_code = %(period)s order by place_code
+    """,
+}
+EXCLUSIONS = """
+    select 'A' as index_code, exclusion_reason, count(*) from facts.fct_a_timeliness
+    where unit_code = %(unit)s and result_on >= %(start)s and result_on < %(end)s and exclusion_reason is not null
+    group by exclusion_reason
+    union all
+    select 'B', exclusion_reason, count(*) from facts.fct_b_guidance
+    where unit_code = %(unit)s and result_on >= %(start)s and result_on < %(end)s and exclusion_reason is not null
+    group by exclusion_reason
+    order by 1, 2
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """Where the numbers come from: an edition, or tonight's marts."""
+
+    schema: str
+    key: str
+    value: str
+    title: str
+
+
+def explain(
+    settings: Settings, unit: str, period_code: str, index: str | None = None, limit: int = 20
+) -> RenderableType:
+    """Everything behind a unit's row of a period: of its newest edition, else of the marts (said so).
+
+    With `index`, the records behind that index, those that cost a point first, at most `limit`. UsageError for an
+    unknown index; PermanentError for a unit or period without a row, with the codes that come near.
+    """
+    chosen = index.upper() if index else None
+    if chosen and chosen not in RECORDS:
+        raise UsageError(f"'{index}' is not an index: A, B, C, D or E")
+    period = parse_period(settings.rules, period_code)
+    zone = ZoneInfo(settings.timezone)
+    with connect(settings, "hailong_reader") as connection:
+        as_of = _last_build(connection)
+        said = _source(connection, period)
+        row = _k_row(connection, said, unit, period)
+        indices = _rows(
+            connection,
+            sql.SQL("select * from {} where {} = %(value)s and unit_code = %(unit)s order by index_code").format(
+                sql.Identifier(said.schema, "index_score"), sql.Identifier(said.key)
+            ),
+            {"value": said.value, "unit": unit},
+        )
+        window = {"unit": unit, "period": period.code, "start": row["window_start"], "end": row["window_end"]}
+        parts: list[RenderableType] = [_head(row, period, said), _index_table(indices)]
+        exclusions = connection.execute(EXCLUSIONS, window).fetchall()
+        parts.append(_exclusion_text(exclusions))
+        parts.append(_parameters(connection, period, said, chosen))
+        parts += [
+            _records(connection, code, window, limit, zone)
+            for code in (
+                [chosen] if chosen else [entry["index_code"] for entry in indices if entry["status"] == "scored"]
+            )
+        ]
+    parts.append(
+        Text(
+            f"Records are those of the last build, as of batch {as_of}; all of one index: --index A --limit 1000.",
+            "dim",
+        )
+    )
+    return Group(*parts)
+
+
+def _last_build(connection: psycopg.Connection) -> int:
+    row = connection.execute(
+        "select as_of_batch from ops.build where schema_prefix = '' and status = 'succeeded' order by build_id desc limit 1"
+    ).fetchone()
+    if row is None:
+        raise PermanentError("no build has finished, so there is no number to explain: run `hailong build`")
+    return int(row[0])
+
+
+def _source(connection: psycopg.Connection, period: Period) -> Said:
+    row = connection.execute(
+        "select edition_id, as_of_batch, content_sha256 from publish.edition where period_code = %s "
+        "order by edition_no desc limit 1",
+        (period.code,),
+    ).fetchone()
+    if row:
+        return Said("publish", "edition_id", row[0], f"edition {row[0]}, as of batch {row[1]}, sha256 {row[2][:16]}…")
+    return Said("marts", "period_code", period.code, "provisional: tonight's marts, not published")
+
+
+def _k_row(connection: psycopg.Connection, said: Said, unit: str, period: Period) -> dict[str, Any]:
+    table = sql.Identifier(said.schema, "k_score")
+    condition = sql.SQL("{} = %(value)s").format(sql.Identifier(said.key))
+    found = _rows(
+        connection,
+        sql.SQL("select * from {} where {} and unit_code = %(unit)s").format(table, condition),
+        {"value": said.value, "unit": unit},
+    )
+    if found:
+        return found[0]
+    codes = [
+        row["unit_code"]
+        for row in _rows(
+            connection, sql.SQL("select unit_code from {} where {}").format(table, condition), {"value": said.value}
+        )
+    ]
+    if not codes:
+        known = connection.execute("select string_agg(distinct period_code, ', ') from marts.k_score").fetchone()
+        raise PermanentError(
+            f"there is no row for {period}; the marts hold: {known[0] if known and known[0] else 'nothing'}"
+        )
+    near = difflib.get_close_matches(unit, codes, n=5, cutoff=0.5) or codes[:5]
+    raise PermanentError(f"no unit '{unit}' in {period}; did you mean {', '.join(near)}?")
+
+
+def _rows(
+    connection: psycopg.Connection, statement: sql.Composed | str, values: dict[str, Any]
+) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement, values).fetchall()  # type: ignore[arg-type]
+
+
+def _head(row: dict[str, Any], period: Period, said: Said) -> Text:
+    text = Text()
+    text.append(f"{row['unit_name']} ({row['unit_code']})", style="bold")
+    text.append(f"\nPeriod {period}, {period.calendar_code}; {said.title}")
+    window = f"{row['window_start']:%d/%m/%Y} up to, not including, {row['window_end']:%d/%m/%Y}"
+    text.append(f"\nWindow {window}" + (f", clipped: {row['window_clipped']}" if row["window_clipped"] else ""))
+    if row["k"] is not None:
+        text.append(f"\nK = {_number(row['k'])}: {row['verdict']}", style="bold")
+        rank = f"rank {row['rank_in_group']}" if row["rank_in_group"] else "not ranked"
+        text.append(f", {rank} in {row['peer_group_name']}")
+    else:
+        text.append(f"\nNo K: {row['status']} ({row['status_reason']})", style="bold")
+        if row["verdict_bound"]:
+            text.append(f"; verdict whatever the missing indices are: {row['verdict_bound']}")
+    flags = [name for name in ("near_threshold", "small_sample", "no_petitions") if row[name]]
+    if flags:
+        text.append(f"\nFlags: {', '.join(flags)}")
+    return text
+
+
+def _index_table(indices: list[dict[str, Any]]) -> Table:
+    table = Table(title="Indices", title_justify="left")
+    table.add_column("index")
+    for name in ("numerator", "denominator", "excluded", "value"):
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for row in indices:
+        status = row["status"] + (f": {row['status_reason']}" if row["status_reason"] else "")
+        table.add_row(
+            f"{row['index_code']} {INDEX_NAMES[row['index_code']]}",
+            *(_cell(row[name]) for name in ("numerator", "denominator", "excluded", "value")),
+            status,
+        )
+    return table
+
+
+def _exclusion_text(rows: list[tuple[Any, ...]]) -> Text:
+    if not rows:
+        return Text("Exclusions: none\n")
+    return Text("Exclusions: " + "; ".join(f"{index} {reason} {count}" for index, reason, count in rows) + "\n")
+
+
+def _parameters(connection: psycopg.Connection, period: Period, said: Said, index: str | None) -> Table:
+    if said.schema == "publish":
+        rows = connection.execute(
+            "select policy_id, parameter, value from publish.edition_parameter where edition_id = %s order by parameter",
+            (said.value,),
+        ).fetchall()
+    else:
+        rows = connection.execute(
+            "select policy_id, parameter, value from rules.scoring_policy_parameter where policy_id in "
+            "(select policy_id from marts.k_score where period_code = %s) order by parameter",
+            (period.code,),
+        ).fetchall()
+    wanted = PARAMETERS[index] if index else (*(p for names in PARAMETERS.values() for p in names), *K_PARAMETERS)
+    table = Table(title=f"Parameters in force ({rows[0][0] if rows else 'none'})", title_justify="left")
+    table.add_column("parameter")
+    table.add_column("value")
+    for _, parameter, value in rows:
+        if parameter.startswith(wanted):
+            table.add_row(parameter, value)
+    return table
+
+
+def _records(
+    connection: psycopg.Connection, index: str, window: dict[str, Any], limit: int, zone: ZoneInfo
+) -> RenderableType:
+    rows = _rows(connection, RECORDS[index], window)
+    table = Table(title=f"Behind {index}: {min(limit, len(rows))} of {len(rows)} records", title_justify="left")
+    if not rows:
+        return Text(f"Behind {index}: no record")
+    names = [name for name in rows[0] if not name.endswith("_is_date")]
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows[:limit]:
+        table.add_row(*(_cell(row[name], zone, bool(row.get(name.replace("_at", "_is_date")))) for name in names))
+    return table
+
+
+def _cell(value: Any, zone: ZoneInfo | None = None, date_only: bool = False) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(zone):%Y-%m-%d}" if date_only else f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, date):
+        return value.isoformat()
+    return _number(value) if isinstance(value, Decimal) else str(value)
+
+
+def _number(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
