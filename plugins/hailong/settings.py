@@ -31,7 +31,7 @@ class Settings:
     project: Path
     rules: Path
     contracts: Path
-    dsn: str | None
+    dsn: str | None = field(repr=False)  # holds a password
     signers: tuple[str, ...]
     timezone: str
     env: Mapping[str, str] = field(repr=False)

@@ -186,7 +186,11 @@ def _k_row(connection: psycopg.Connection, said: Said, unit: str, period: Period
         raise PermanentError(
             f"there is no row for {period}; the marts hold: {known[0] if known and known[0] else 'nothing'}"
         )
-    near = difflib.get_close_matches(unit, codes, n=5, cutoff=0.5) or codes[:5]
+    near = (
+        sorted(code for code in codes if code.startswith(unit))
+        or difflib.get_close_matches(unit, codes, n=5, cutoff=0.5)
+    )[:5]
+    near = near or sorted(codes)[:5]
     raise PermanentError(f"no unit '{unit}' in {period}; did you mean {', '.join(near)}?")
 
 

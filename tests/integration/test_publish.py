@@ -1,0 +1,266 @@
+"""Candidate, signature, edition: what may be said, by whom, and that it never changes afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from rich.console import Console
+
+from hailong.errors import PermanentError, UsageError
+from hailong.extract.run import ingest
+from hailong.publish import candidate, edition
+from hailong.publish.approval import approve
+from hailong.publish.checksum import content_sha256
+from hailong.publish.explain import explain
+from hailong.settings import Settings
+from hailong.warehouse.build import build
+from hailong.warehouse.connect import connect
+
+ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
+SINCE, UNTIL = datetime(2026, 6, 15, tzinfo=ZONE), datetime(2026, 11, 19, tzinfo=ZONE)
+PERIOD = "2026-10"
+TABLES = (
+    "edition",
+    "k_score",
+    "index_score",
+    "edition_parameter",
+    "candidate",
+    "candidate_k_score",
+    "approval",
+    "artifact",
+)
+
+
+@pytest.fixture(scope="module")
+def built(start_sandbox: Callable[..., object], new_warehouse: Callable[..., Settings]) -> Settings:
+    sandbox = start_sandbox("--size", "1500", "--seed", "3")
+    settings = new_warehouse(**sandbox.env, HAILONG_SIGNERS="signer, second")  # type: ignore[attr-defined]
+    for feed in ("unit_register", "procedure_register", "code_map"):
+        ingest(settings, feed)
+    for feed in ("dossier", "rating", "portal_evaluation"):
+        ingest(settings, feed, since=SINCE, until=UNTIL)
+    for path in sorted(sandbox.drop.glob("*.xlsx")):  # type: ignore[attr-defined]
+        ingest(settings, "posting_check", file=path)
+    build(settings)
+    return settings
+
+
+def gate_says(settings: Settings, candidate_id: str, disposition: str, *failed: tuple[str, str]) -> str:
+    """Record a run of the gate as the gate does, with the failed expectations (id, severity)."""
+    with connect(settings, role="hailong_gate") as connection:
+        row = connection.execute("select count(*) from dq.run where candidate_id = %s", (candidate_id,)).fetchone()
+        assert row
+        run_id = f"{candidate_id}.g{row[0] + 1}"
+        connection.execute(
+            "insert into dq.run (run_id, scope, candidate_id, content_sha256, period_code, as_of_batch, started_at, "
+            "finished_at, disposition, expectations) select %s, 'candidate', candidate_id, content_sha256, period_code, "
+            "as_of_batch, clock_timestamp(), clock_timestamp(), %s, 1 from publish.candidate where candidate_id = %s",
+            (run_id, disposition, candidate_id),
+        )
+        for name, severity in failed:
+            connection.execute(
+                "insert into dq.result (run_id, expectation_id, target, severity, success, reason, owner) "
+                "values (%s, %s, 'candidate', %s, false, 'x', 'x')",
+                (run_id, name, severity),
+            )
+    return run_id
+
+
+def count(settings: Settings, table: str) -> int:
+    with connect(settings) as connection:
+        row = connection.execute(f"select count(*) from publish.{table}").fetchone()
+    assert row
+    return int(row[0])
+
+
+@pytest.fixture(scope="module")
+def copied(built: Settings) -> candidate.Candidate:
+    return candidate.create(built, PERIOD, "engineer")
+
+
+def test_a_candidate_is_the_marts_rows_and_is_copied_once(built: Settings, copied: candidate.Candidate) -> None:
+    again = candidate.create(built, PERIOD, "engineer")
+    assert (copied.created, again.created) == (True, False)
+    assert copied.candidate_id == again.candidate_id == f"{PERIOD}.c1"
+    with connect(built) as connection:
+        for table in ("k_score", "index_score"):
+            difference = connection.execute(
+                f"select count(*) from marts.{table} as m "
+                f"full join publish.candidate_{table} as c using (period_code, unit_code) "
+                "where period_code = %s and (m.unit_code is null or c.unit_code is null)",
+                (PERIOD,),
+            ).fetchone()
+            assert difference == (0,)
+        assert content_sha256(connection, "candidate", copied.candidate_id) == copied.content_sha256
+        rows = connection.execute("select count(*) from publish.candidate_index_score").fetchone()
+    assert rows == (186 * 5,)
+
+
+def test_an_open_period_and_a_period_without_rows_are_refused(built: Settings) -> None:
+    with pytest.raises(PermanentError, match=r"2026-12 .* is not closed in the data"):
+        candidate.create(built, "2026-12", "engineer")
+    with pytest.raises(PermanentError, match="no row for 2024-12"):
+        candidate.create(built, "2024-12", "engineer")
+
+
+def test_only_a_signer_who_did_not_ask_and_saw_the_warnings_signs(built: Settings, copied: candidate.Candidate) -> None:
+    name = copied.candidate_id
+    with pytest.raises(PermanentError, match=r"has not been through the gate"):
+        approve(built, name, "signer")
+    with pytest.raises(PermanentError, match="not signed"):
+        edition.publish(built, PERIOD, "engineer")
+    gate_says(built, name, "stop", ("cand.k_bounds", "critical"))
+    with pytest.raises(PermanentError, match=r"the gate stopped .*cand\.k_bounds"):
+        approve(built, name, "signer")
+    gate_says(built, name, "warn", ("cand.awaiting", "warning"))
+    with pytest.raises(PermanentError, match=r"does not quote it: cand\.awaiting"):
+        approve(built, name, "signer")
+    with pytest.raises(PermanentError, match="may not sign"):
+        approve(built, name, "passer-by", warnings_seen=["cand.awaiting"])
+    with pytest.raises(PermanentError, match="asked for"):
+        approve(replace(built, signers=("engineer",)), name, "engineer", warnings_seen=["cand.awaiting"])
+    with pytest.raises(PermanentError, match="HAILONG_SIGNERS"):
+        approve(replace(built, signers=()), name, "signer", warnings_seen=["cand.awaiting"])
+    with pytest.raises(PermanentError, match=r"no candidate '2026-10.c9'; the newest are: 2026-10.c1"):
+        approve(built, "2026-10.c9", "signer")
+    assert count(built, "approval") == count(built, "edition") == 0
+
+
+def test_a_refused_candidate_is_not_published(built: Settings, copied: candidate.Candidate) -> None:
+    assert approve(built, copied.candidate_id, "second", decision="rejected").created
+    with pytest.raises(PermanentError, match="was refused by second"):
+        edition.publish(built, PERIOD, "engineer")
+    assert count(built, "edition") == 0
+
+
+@pytest.fixture(scope="module")
+def published(built: Settings, copied: candidate.Candidate) -> edition.Edition:
+    gate_says(built, copied.candidate_id, "warn", ("cand.awaiting", "warning"))
+    approve(built, copied.candidate_id, "signer", warnings_seen=["cand.awaiting"])
+    return edition.publish(built, PERIOD, "engineer")
+
+
+def test_the_edition_is_the_signed_copy_row_for_row(built: Settings, published: edition.Edition) -> None:
+    assert published.created
+    assert published.edition_id == f"{PERIOD}.e1"
+    with connect(built) as connection:
+        assert content_sha256(connection, "edition", published.edition_id) == published.content_sha256
+        header = connection.execute(
+            "select e.content_sha256 = c.content_sha256, e.published_by, a.decided_by, a.warnings_seen from publish.edition as e "
+            "inner join publish.candidate as c using (candidate_id) inner join publish.approval as a using (candidate_id) "
+            "where a.decision = 'approved'"
+        ).fetchone()
+        parameters = connection.execute(
+            "select count(*), count(*) filter (where parameter = 'k_threshold' and value = '20') from publish.edition_parameter"
+        ).fetchone()
+    assert header == (True, "engineer", "signer", ["cand.awaiting"])
+    assert parameters and parameters[0] > 30
+    assert parameters[1] == 1
+
+
+def test_a_second_publication_says_nothing_new(built: Settings, published: edition.Edition) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in published.folder.iterdir()}
+    again = edition.publish(built, PERIOD, "engineer")
+    assert (again.created, again.edition_id) == (False, published.edition_id)
+    assert {path.name: path.stat().st_mtime_ns for path in published.folder.iterdir()} == before
+    assert count(built, "edition") == 1
+    assert candidate.create(built, PERIOD, "engineer").published_as == published.edition_id
+
+
+def test_files_are_recorded_and_made_again_byte_for_byte(built: Settings, published: edition.Edition) -> None:
+    with connect(built) as connection:
+        recorded = dict(connection.execute("select name, sha256 from publish.artifact").fetchall())
+    assert recorded
+    assert all(
+        hashlib.sha256((published.folder / name).read_bytes()).hexdigest() == sha for name, sha in recorded.items()
+    )
+    victim: Path = published.folder / sorted(recorded)[0]
+    victim.write_bytes(b"tampered")
+    edition.publish(built, PERIOD, "engineer")
+    assert hashlib.sha256(victim.read_bytes()).hexdigest() == recorded[victim.name]
+
+
+@pytest.mark.parametrize("role", ["hailong_publisher", "hailong_owner"])
+@pytest.mark.parametrize("table", TABLES)
+def test_what_was_said_cannot_be_changed(built: Settings, published: edition.Edition, role: str, table: str) -> None:
+    for statement in (f"delete from publish.{table}", f"update publish.{table} set {column(table)} = {column(table)}"):
+        with connect(built, role=role) as connection, pytest.raises(psycopg.Error) as refused:
+            connection.execute(statement)
+        assert isinstance(refused.value, psycopg.errors.RaiseException | psycopg.errors.InsufficientPrivilege)
+    with connect(built, role=role) as connection, pytest.raises(psycopg.Error) as refused:
+        connection.execute(f"truncate publish.{table} cascade")
+    assert isinstance(refused.value, psycopg.errors.RaiseException | psycopg.errors.InsufficientPrivilege)
+
+
+def column(table: str) -> str:
+    return "candidate_id" if table.startswith("candidate") or table == "approval" else "edition_id"
+
+
+def test_even_a_superuser_meets_the_trigger(built: Settings, published: edition.Edition) -> None:
+    with connect(built) as connection:
+        connection.execute("set session_replication_role = replica")  # ENABLE ALWAYS holds here too
+        with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+            connection.execute("update publish.k_score set k = 22")
+
+
+def test_a_copy_that_was_changed_behind_our_back_is_neither_signed_nor_published(built: Settings) -> None:
+    changed = candidate.create(built, "2026-09", "engineer")
+    gate_says(built, changed.candidate_id, "pass")
+    with connect(built) as connection:  # what only an administrator can do
+        connection.execute("alter table publish.candidate_k_score disable trigger all")
+        connection.execute(
+            "update publish.candidate_k_score set k = 22 where candidate_id = %s and k is not null",
+            (changed.candidate_id,),
+        )
+        connection.execute("alter table publish.candidate_k_score enable always trigger candidate_k_score_append_only")
+        connection.execute("alter table publish.candidate_k_score enable always trigger candidate_k_score_no_truncate")
+    with pytest.raises(PermanentError, match="were changed after it was copied"):
+        approve(built, changed.candidate_id, "signer")
+    with pytest.raises(PermanentError, match="were changed after it was copied"):
+        edition.publish(built, "2026-09", "engineer")
+
+
+def text_of(settings: Settings, unit: str, period: str, **options: object) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(explain(settings, unit, period, **options))  # type: ignore[arg-type]
+    return console.export_text()
+
+
+def test_explain_shows_indices_counts_exclusions_parameters_and_dossiers(
+    built: Settings, published: edition.Edition
+) -> None:
+    with connect(built) as connection:
+        row = connection.execute(
+            "select unit_code, numerator, denominator from publish.index_score where index_code = 'A' and denominator > 2 "
+            "and excluded > 0 order by unit_code limit 1"
+        ).fetchone()
+        assert row
+        unit, numerator, denominator = row
+        codes = connection.execute(
+            "select f.dossier_code from facts.fct_a_timeliness as f inner join core.dim_period as p "
+            "on f.result_on >= p.period_start and f.result_on < p.period_end where p.period_code = %s and f.unit_code = %s",
+            (PERIOD, unit),
+        ).fetchall()
+    text = text_of(built, unit, PERIOD, index="A", limit=1000)
+    assert published.edition_id in text
+    assert [code for (code,) in codes if code not in text] == []
+    line = next(line for line in text.splitlines() if "A resolution time" in line)
+    assert f" {numerator} " in line.replace(".000000", "")
+    assert f" {denominator} " in line
+    assert "Exclusions: A" in text
+    assert "a_grace_working_days" in text
+    assert "provisional" in text_of(built, unit, "2026-11")
+
+
+def test_explain_suggests_codes_for_an_unknown_unit(built: Settings) -> None:
+    with pytest.raises(PermanentError, match=r"did you mean .*HCM\.SN01"):
+        explain(built, "HCM.SN0", PERIOD)
+    with pytest.raises(UsageError, match="not an index"):
+        explain(built, "HCM.SN01", PERIOD, index="F")
