@@ -85,7 +85,7 @@ class HailongOperator(BaseOperator):
 class SignOff(ApprovalOperator):
     """Waits, without holding a worker, until one of `HAILONG_SIGNERS` approves or rejects.
 
-    The one who asked for the run is struck off the list; with nobody left the task fails, because Airflow lets any user
+    Who asked for the run, or for the candidate that the task `candidate` found, is struck off; with nobody left the task fails, because Airflow lets any user
     answer when the list is empty. The answer is pushed under the key `answer` either way: a rejection skips what is
     downstream before anything can be returned.
     """
@@ -94,11 +94,13 @@ class SignOff(ApprovalOperator):
         super().__init__(assigned_users=[{"id": name, "name": name} for name in _signers()], **kwargs)
 
     def execute(self, context: Any) -> Any:
-        requester = context["dag_run"].triggering_user_name
-        allowed = [name for name in _signers() if name != requester]
+        candidate = context["ti"].xcom_pull(task_ids="candidate") or {}
+        requesters = {context["dag_run"].triggering_user_name, candidate.get("requested_by")} - {None}
+        allowed = [name for name in _signers() if name not in requesters]
         if not allowed:
             raise AirflowFailException(
-                f"nobody may sign what '{requester}' asked for: set HAILONG_SIGNERS to Airflow user ids of signers"
+                f"nobody may sign what {' and '.join(sorted(requesters)) or 'nobody'} asked for: "
+                "set HAILONG_SIGNERS to Airflow user ids of other signers"
             )
         self.assigned_users = [{"id": name, "name": name} for name in allowed]
         return super().execute(context)

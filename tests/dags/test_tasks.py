@@ -70,15 +70,16 @@ def sign_off(monkeypatch: pytest.MonkeyPatch, signers: str) -> SignOff:
 
 
 def test_the_requester_is_struck_off_the_signers(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = {"dag_run": SimpleNamespace(triggering_user_name="engineer")}
-    assert sign_off(monkeypatch, "engineer, signer").execute(context) == [{"id": "signer", "name": "signer"}]
+    found = Pushed(**{"candidate.return_value": {"requested_by": "deputy"}})
+    context = {"dag_run": SimpleNamespace(triggering_user_name="engineer"), "ti": found}
+    assert sign_off(monkeypatch, "engineer, signer, deputy").execute(context) == [{"id": "signer", "name": "signer"}]
 
 
 @pytest.mark.parametrize("signers", ["", "engineer"])
 def test_without_another_signer_the_sign_off_fails_instead_of_letting_anyone_answer(
     monkeypatch: pytest.MonkeyPatch, signers: str
 ) -> None:
-    context = {"dag_run": SimpleNamespace(triggering_user_name="engineer")}
+    context = {"dag_run": SimpleNamespace(triggering_user_name="engineer"), "ti": Pushed()}
     with pytest.raises(AirflowFailException, match="HAILONG_SIGNERS"):
         sign_off(monkeypatch, signers).execute(context)
 
