@@ -85,9 +85,9 @@ class HailongOperator(BaseOperator):
 class SignOff(ApprovalOperator):
     """Waits, without holding a worker, until one of `HAILONG_SIGNERS` approves or rejects.
 
-    Who asked for the run, or for the candidate that the task `candidate` found, is struck off; with nobody left the task fails, because Airflow lets any user
-    answer when the list is empty. The answer is pushed under the key `answer` either way: a rejection skips what is
-    downstream before anything can be returned.
+    Who asked for the run, or for the candidate that the task `candidate` found, is struck off. With nobody left the task
+    fails, because Airflow lets any user answer when the list is empty. The answer is pushed under the key `answer` either
+    way: a rejection skips what is downstream before anything can be returned.
     """
 
     def __init__(self, **kwargs: Any) -> None:
