@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -63,7 +63,12 @@ def build(
             run = _dbt(settings, connection, build_id, as_of_batch, prefix, progress)
             proved = constraints.prove(connection, run.manifest)
         except BaseException as error:
-            _finish(connection, build_id, "failed", str(error) or type(error).__name__)
+            with suppress(psycopg.OperationalError):  # server gone: the next build finds this one still `running`
+                _finish(connection, build_id, "failed", str(error) or type(error).__name__)
+            if isinstance(error, psycopg.OperationalError):
+                raise TransientError(
+                    f"the warehouse went away during build {build_id}: {error}. Build again."
+                ) from error
             raise
         _finish(connection, build_id, "succeeded", None)
     seconds = time.monotonic() - began
