@@ -23,10 +23,10 @@ class HailongPlugin(AirflowPlugin):
     fastapi_apps: ClassVar[list[Any]] = [{"app": files, "url_prefix": "/hailong", "name": "hailong"}]
     external_views: ClassVar[list[Any]] = [
         {
-            "name": "Data Docs",
-            "href": "/hailong/data_docs/index.html",
+            "name": "Hài lòng: Data Docs, editions",
+            "href": "/hailong/",
             "destination": "nav",
             "category": "browse",
-            "url_route": "hailong-data-docs",
+            "url_route": "hailong-files",
         }
     ]

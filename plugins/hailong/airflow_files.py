@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.core_api.security import requires_access_view
 from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 
 from hailong.settings import Settings
 
@@ -18,9 +21,14 @@ def app() -> FastAPI:
     """The application: GET /data_docs/… and /editions/…, for users who may see Airflow's pages."""
     settings = Settings.load()
     folders = {"data_docs": settings.data_docs, "editions": settings.editions}
+    logged_in = [Depends(requires_access_view(AccessView.DOCS))]
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    @application.get("/{name}/{path:path}", dependencies=[Depends(requires_access_view(AccessView.DOCS))])
+    @application.get("/", dependencies=logged_in)
+    def index() -> HTMLResponse:
+        return HTMLResponse(listing(folders))
+
+    @application.get("/{name}/{path:path}", dependencies=logged_in)
     def read(name: str, path: str) -> FileResponse:
         found = inside(folders.get(name), path)
         if found is None:
@@ -28,6 +36,21 @@ def app() -> FastAPI:
         return FileResponse(found)
 
     return application
+
+
+def listing(folders: Mapping[str, Path]) -> str:
+    """A page with the gate's runs (a folder each) and the editions' files, newest first."""
+    titles = {"data_docs": "Data Docs", "editions": "Editions"}
+    parts = ["<!doctype html><meta charset='utf-8'><title>Hài lòng</title><body style='font-family:sans-serif'>"]
+    for name, folder in folders.items():
+        parts.append(f"<h2>{titles[name]}</h2><ul>")
+        pattern = "*/index.html" if name == "data_docs" else "[!.]*/*"
+        for path in sorted(folder.glob(pattern), key=lambda found: found.stat().st_mtime, reverse=True):
+            target = path.relative_to(folder).as_posix()
+            shown = target.removesuffix("/index.html")
+            parts.append(f"<li><a href='{escape(quote(f'{name}/{target}'))}'>{escape(shown)}</a></li>")
+        parts.append("</ul>")
+    return "".join(parts)
 
 
 def inside(folder: Path | None, path: str) -> Path | None:

@@ -196,12 +196,13 @@ def candidate(
 def gate(
     period: Annotated[str | None, typer.Option(help="Check the newest candidate of this period.")] = None,
     landed: Annotated[bool, typer.Option("--landed", help="Check what has landed instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Great Expectations on a candidate, or on what has landed: exit 1 when a critical expectation fails."""
     if bool(period) == landed:
         raise UsageError("say which: `hailong gate --period 2026-10`, or `hailong gate --landed`")
     arguments = ["--landed"] if landed else ["--candidate", _newest_candidate(_period(period or ""))]
-    _replace([sys.executable, "-m", "expectations.gate", *arguments])
+    _replace([sys.executable, "-m", "expectations.gate", *arguments, *(["--json"] if as_json else [])])
 
 
 @app.command(epilog=example("hailong approve 2026-10.c1 --by 'Nguyễn Văn A'"))

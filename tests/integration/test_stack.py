@@ -81,16 +81,20 @@ def test_a_second_up_changes_nothing_and_files_with_secrets_are_private(stack: S
 
 
 def test_data_docs_are_shown_to_whoever_is_logged_in_and_nothing_else_is(stack: Stack) -> None:
-    docs = stack.settings.data_docs
+    docs = stack.settings.data_docs / "2026-11.c1.g1"
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "index.html").write_text("<h1>Data Docs</h1>")
-    path = "/hailong/data_docs/index.html"
+    path = "/hailong/data_docs/2026-11.c1.g1/index.html"
     assert httpx.get(stack.url + path, trust_env=False).status_code == 401
     token = httpx.post(
         f"{stack.url}/auth/token", json={"username": "viewer", "password": stack.passwords()["viewer"]}, trust_env=False
     ).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     assert "Data Docs" in httpx.get(stack.url + path, headers=headers, trust_env=False).text
+    assert (
+        "data_docs/2026-11.c1.g1/index.html"
+        in httpx.get(f"{stack.url}/hailong/", headers=headers, trust_env=False).text
+    )
     outside = "/hailong/data_docs/%2e%2e/airflow/passwords.json"
     assert httpx.get(stack.url + outside, headers=headers, trust_env=False).status_code == 404
 
