@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from hailong.warehouse import embedded as module
 from hailong.warehouse.embedded import Embedded
 
 
@@ -84,6 +85,19 @@ def test_no_parent_folder_changes_its_mode_even_a_private_one(tmp_path: Path) ->
     finally:
         embedded.down()
         shutil.rmtree(server.data)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a system user, and binaries that it can reach")
+def test_binaries_under_a_private_folder_are_copied_where_the_server_can_run_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system_root = home.parent / "system"
+    monkeypatch.setattr(module, "SYSTEM_ROOT", system_root)
+    monkeypatch.setattr(module, "others_may_enter", lambda path: False)
+    server = Embedded(home).up()
+    assert server.data.parent == system_root
+    with psycopg.connect(server.uri("hailong")) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
 
 
 def test_the_server_listens_on_loopback_only(home: Path) -> None:

