@@ -1,0 +1,540 @@
+"""What must hold of a candidate before anybody signs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from expectations.suites.model import (
+    Check,
+    Subject,
+    Target,
+    holds,
+    limit,
+    not_null,
+    one_of,
+    rows_present,
+    unique,
+    within,
+)
+from hailong.errors import PermanentError
+from hailong.publish.checksum import content_sha256
+
+INDICES = ("A", "B", "C", "D", "E")
+INDEX_STATUSES = ("before_rule", "not_applicable", "blocked_by_quality", "awaiting_input", "no_data", "scored")
+K_STATUSES = ("before_rule", "not_applicable", "incomplete", "scored")
+VERDICTS = ("satisfied", "not_satisfied", "undetermined")
+BOUNDS = ("satisfied_whatever", "not_satisfied_whatever", "open")
+QUOTIENTS = ("A", "B", "C", "E")
+
+
+def suite() -> list[Check]:
+    """Every expectation on a candidate, by target."""
+    unit_bounds = [
+        within(
+            f"k_score.{index.lower()}_bounds",
+            "k_score",
+            index.lower(),
+            0,
+            1,
+            "critical",
+            f"Chỉ số {index} phải từ 0 đến 1",
+        )
+        for index in QUOTIENTS
+    ]
+    return [
+        rows_present("k_score", "Bản trình không có đơn vị nào: không có gì để ký"),
+        rows_present("index_score", "Bản trình không có chỉ số nào: không có gì để ký"),
+        # Who is in it
+        unique("k_score.unit_once", "k_score", ["unit_code"], "critical", "Mỗi đơn vị chỉ có một dòng tổng điểm"),
+        unique(
+            "index_score.pair_once",
+            "index_score",
+            ["unit_code", "index_code"],
+            "critical",
+            "Mỗi đơn vị chỉ có một dòng cho mỗi chỉ số",
+        ),
+        holds(
+            "units.all_of_register",
+            "units",
+            "in_k_score",
+            "critical",
+            "Đơn vị thuộc diện chấm điểm trong kỳ phải có trong bản trình",
+        ),
+        holds(
+            "units.none_beyond_register",
+            "units",
+            "in_scope",
+            "critical",
+            "Bản trình có đơn vị không thuộc diện chấm điểm trong kỳ",
+        ),
+        holds(
+            "units.five_indices",
+            "units",
+            "has_five_indices",
+            "critical",
+            "Mỗi đơn vị phải có đủ năm chỉ số A, B, C, D, E",
+        ),
+        holds(
+            "k_score.period",
+            "k_score",
+            "period_is_candidates",
+            "critical",
+            "Dòng tổng điểm phải thuộc đúng kỳ của bản trình",
+        ),
+        holds(
+            "index_score.period",
+            "index_score",
+            "period_is_candidates",
+            "critical",
+            "Dòng chỉ số phải thuộc đúng kỳ của bản trình",
+        ),
+        holds(
+            "k_score.window_in_period", "k_score", "window_in_period", "critical", "Khoảng tính điểm phải nằm trong kỳ"
+        ),
+        not_null("k_score.name", "k_score", "unit_name", "critical", "Đơn vị phải có tên để in báo cáo"),
+        # The five indices
+        *unit_bounds,
+        within("k_score.d_bounds", "k_score", "d", 0, 18, "critical", "Chỉ số D phải từ 0 đến 18"),
+        within("k_score.k_bounds", "k_score", "k", 0, 22, "critical", "Tổng điểm K phải từ 0 đến 22"),
+        one_of("k_score.e_zero_or_one", "k_score", "e", [0.0, 1.0], "critical", "Chỉ số E chỉ nhận giá trị 0 hoặc 1"),
+        one_of(
+            "index_score.status_known",
+            "index_score",
+            "status",
+            INDEX_STATUSES,
+            "critical",
+            "Trạng thái chỉ số phải thuộc danh mục",
+        ),
+        holds(
+            "index_score.value_when_scored",
+            "index_score",
+            "value_when_scored",
+            "critical",
+            "Có giá trị khi và chỉ khi chỉ số được chấm",
+        ),
+        holds(
+            "index_score.reason_when_not_scored",
+            "index_score",
+            "reason_when_not_scored",
+            "critical",
+            "Chỉ số không được chấm phải nêu lý do",
+        ),
+        holds(
+            "index_score.numerator_within",
+            "index_score",
+            "numerator_within_denominator",
+            "critical",
+            "Tử số không được lớn hơn mẫu số",
+        ),
+        holds(
+            "index_score.value_is_quotient",
+            "index_score",
+            "value_is_quotient",
+            "critical",
+            "Giá trị phải bằng tử số chia mẫu số (D: điểm của Cổng)",
+        ),
+        within(
+            "index_score.excluded", "index_score", "excluded", 0, None, "critical", "Số hồ sơ loại trừ không được âm"
+        ),
+        holds(
+            "k_score.indices_agree",
+            "k_score",
+            "indices_agree",
+            "critical",
+            "Chỉ số in cạnh tổng điểm phải bằng chỉ số chi tiết",
+        ),
+        # K, verdict, rank
+        one_of(
+            "k_score.status_known",
+            "k_score",
+            "status",
+            K_STATUSES,
+            "critical",
+            "Trạng thái tổng điểm phải thuộc danh mục",
+        ),
+        holds(
+            "k_score.k_is_sum",
+            "k_score",
+            "k_is_sum",
+            "critical",
+            "K phải bằng A + B + C + D + E khi được chấm, và để trống khi không",
+        ),
+        holds(
+            "k_score.scored_when_complete",
+            "k_score",
+            "scored_when_complete",
+            "critical",
+            "Được chấm khi và chỉ khi cả năm chỉ số được chấm",
+        ),
+        one_of("k_score.verdict_known", "k_score", "verdict", VERDICTS, "critical", "Kết luận phải thuộc danh mục"),
+        holds(
+            "k_score.verdict_follows_k",
+            "k_score",
+            "verdict_follows_k",
+            "critical",
+            "Kết luận phải đúng với K và ngưỡng của chính sách",
+        ),
+        holds(
+            "k_score.bound_when_incomplete",
+            "k_score",
+            "bound_when_incomplete",
+            "critical",
+            "Khoảng kết luận chỉ dùng cho đơn vị chưa đủ chỉ số",
+        ),
+        holds(
+            "k_score.rank_when_whole", "k_score", "rank_when_whole", "critical", "Chỉ xếp hạng đơn vị được chấm trọn kỳ"
+        ),
+        holds("k_score.rank_follows_k", "k_score", "rank_follows_k", "critical", "Thứ hạng phải theo K trong nhóm"),
+        holds(
+            "groups.has_first", "groups", "has_first", "critical", "Nhóm có đơn vị được chấm trọn kỳ phải có hạng nhất"
+        ),
+        # The copy and where it comes from
+        holds(
+            "header.checksum", "header", "checksum_agrees", "critical", "Mã kiểm tra nội dung phải khớp với bản trình"
+        ),
+        holds("header.parameters", "header", "has_parameters", "critical", "Bản trình phải kèm tham số của chính sách"),
+        within("header.late_batches", "header", "late_batches", None, 0, "info", "Có dữ liệu về sau thời điểm chốt"),
+        holds(
+            "ledger.adds_up",
+            "ledger",
+            "adds_up",
+            "critical",
+            "Sổ nạp dữ liệu không cân: nhận = nạp + không đổi + trùng + cách ly",
+        ),
+        holds("ledger.complete", "ledger", "is_complete", "critical", "Số bản ghi nhận được khác số nguồn khai báo"),
+        holds("ledger.raw_agrees", "ledger", "raw_agrees", "critical", "Số dòng trong kho thô khác sổ nạp"),
+        # What the signer should know
+        within(
+            "units.blocked",
+            "units",
+            "blocked",
+            None,
+            limit("candidate.blocked_units"),
+            "warning",
+            "Đơn vị có chỉ số bị chặn vì chất lượng dữ liệu",
+        ),
+        within(
+            "units.awaiting_posting",
+            "units",
+            "awaiting",
+            None,
+            limit("candidate.awaiting_units"),
+            "warning",
+            "Đơn vị còn thiếu kết quả kiểm tra niêm yết (chỉ số E)",
+        ),
+        within(
+            "header.incomplete_share",
+            "header",
+            "incomplete_share",
+            None,
+            limit("candidate.incomplete_share"),
+            "warning",
+            "Tỷ lệ đơn vị chưa đủ chỉ số cao",
+        ),
+        within(
+            "header.unknown_unit_share",
+            "header",
+            "unknown_unit_share",
+            None,
+            limit("candidate.unknown_unit_share"),
+            "warning",
+            "Tỷ lệ hồ sơ có kết quả trong kỳ nhưng không rõ đơn vị giải quyết cao",
+        ),
+        within("header.dossiers", "header", "dossiers", 1, None, "warning", "Không có hồ sơ nào có kết quả trong kỳ"),
+        within(
+            "volume.halved",
+            "volume",
+            "ratio",
+            limit("candidate.volume_ratio"),
+            None,
+            "info",
+            "Số hồ sơ giảm từ một nửa trở lên so với tháng trước",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the run records about the candidate."""
+
+    candidate_id: str
+    period_code: str
+    period_start: date
+    period_end: date
+    policy_id: str
+    as_of_batch: int
+    late_batches: int
+    content_sha256: str
+
+
+def read_header(connection: psycopg.Connection, candidate_id: str) -> Header:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            "select candidate_id, period_code, period_start, period_end, policy_id, as_of_batch, late_batches, "
+            "content_sha256 from publish.candidate where candidate_id = %s",
+            (candidate_id,),
+        ).fetchone()
+    if row is None:
+        raise PermanentError(
+            f"there is no candidate '{candidate_id}': make one with `hailong candidate --period P`, which prints its id"
+        )
+    return Header(**row)
+
+
+def read(connection: psycopg.Connection, header: Header) -> Subject:
+    """The candidate's rows and what they are compared with, conditions worked out."""
+    parameters = dict(
+        connection.execute(
+            "select parameter, value from publish.candidate_parameter where candidate_id = %s and policy_id = %s",
+            (header.candidate_id, header.policy_id),
+        ).fetchall()
+    )
+    scores = _rows(
+        connection,
+        "select * from publish.candidate_k_score where candidate_id = %(candidate_id)s order by unit_code",
+        header,
+    )
+    indices = _rows(
+        connection,
+        "select * from publish.candidate_index_score where candidate_id = %(candidate_id)s order by unit_code, index_code",
+        header,
+    )
+    scope = {
+        row["unit_code"]
+        for row in _rows(
+            connection, "select unit_code from core.core_unit_window where period_code = %(period_code)s", header
+        )
+    }
+    by_unit: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in indices:
+        by_unit.setdefault(row["unit_code"], {})[row["index_code"]] = row
+    digest = content_sha256(connection, "candidate", header.candidate_id)
+    return Subject(
+        {
+            "k_score": Target(_frame(_judge_scores(scores, by_unit, header, parameters)), ("unit_code",)),
+            "index_score": Target(_frame(_judge_indices(indices, header)), ("unit_code", "index_code")),
+            "units": Target(_frame(_units(scores, by_unit, scope)), ("unit_code",)),
+            "groups": Target(_frame(_groups(scores)), ("peer_group",), required=False),
+            "header": Target(_frame([_summary(connection, header, scores, parameters, digest)]), ("candidate_id",)),
+            "ledger": Target(_frame(_ledger(connection, header)), ("batch",)),
+            "volume": Target(_frame(_volume(connection, by_unit, header)), ("unit_code",), required=False),
+        }
+    )
+
+
+def _rows(connection: psycopg.Connection, statement: Any, header: Header) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement, vars(header)).fetchall()
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Decimals become floats here, after everything exact has been compared."""
+    return pd.DataFrame([{name: float(v) if isinstance(v, Decimal) else v for name, v in row.items()} for row in rows])
+
+
+def _judge_scores(
+    scores: list[dict[str, Any]],
+    by_unit: dict[str, dict[str, dict[str, Any]]],
+    header: Header,
+    parameters: dict[str, str],
+) -> list[dict[str, Any]]:
+    tolerance = Decimal(str(limit("candidate.k_tolerance")))
+    ranks = _expected_ranks(scores, int(parameters.get("rank_scale", "2")))
+    judged = []
+    for row in scores:
+        parts = [row[index.lower()] for index in INDICES]
+        scored = row["status"] == "scored"
+        own = by_unit.get(row["unit_code"], {})
+        judged.append(
+            {
+                **row,
+                "period_is_candidates": row["period_code"] == header.period_code,
+                "window_in_period": header.period_start <= row["window_start"] < row["window_end"] <= header.period_end,
+                "indices_agree": all(own.get(index, {}).get("value") == row[index.lower()] for index in INDICES),
+                "k_is_sum": _is_sum(row["k"], parts, tolerance) if scored else row["k"] is None,
+                "scored_when_complete": scored
+                == all(own.get(index, {}).get("status") == "scored" for index in INDICES),
+                "verdict_follows_k": row["verdict"] == _verdict(row["k"], parameters)
+                if scored
+                else row["verdict"] is None,
+                "bound_when_incomplete": (row["verdict_bound"] in BOUNDS)
+                if row["status"] == "incomplete"
+                else row["verdict_bound"] is None,
+                "rank_when_whole": (row["rank_in_group"] is not None) == _ranked(row),
+                "rank_follows_k": row["rank_in_group"] is None or row["rank_in_group"] == ranks.get(row["unit_code"]),
+            }
+        )
+    return judged
+
+
+def _is_sum(k: Decimal | None, parts: list[Decimal | None], tolerance: Decimal) -> bool:
+    present = [part for part in parts if part is not None]
+    return k is not None and len(present) == len(parts) and abs(k - sum(present, Decimal(0))) <= tolerance
+
+
+def _verdict(k: Decimal | None, parameters: dict[str, str]) -> str | None:
+    """The verdict that the candidate's own parameters give; None (so: a failure) when it lacks them."""
+    if k is None or not {"k_threshold", "k_equal"} <= set(parameters):
+        return None
+    threshold = Decimal(parameters["k_threshold"])
+    if k == threshold:
+        return parameters["k_equal"]
+    return "satisfied" if k > threshold else "not_satisfied"
+
+
+def _ranked(row: dict[str, Any]) -> bool:
+    return row["status"] == "scored" and row["window_clipped"] is None
+
+
+def _expected_ranks(scores: list[dict[str, Any]], scale: int) -> dict[str, int]:
+    step = Decimal(1).scaleb(-scale)
+    groups: dict[str, list[tuple[str, Decimal]]] = {}
+    for row in scores:
+        if _ranked(row) and row["k"] is not None:
+            shown = row["k"].quantize(step, rounding=ROUND_HALF_UP)
+            groups.setdefault(row["peer_group"], []).append((row["unit_code"], shown))
+    return {unit: 1 + sum(other > k for _, other in group) for group in groups.values() for unit, k in group}
+
+
+def _judge_indices(indices: list[dict[str, Any]], header: Header) -> list[dict[str, Any]]:
+    return [
+        {
+            **row,
+            "period_is_candidates": row["period_code"] == header.period_code,
+            "value_when_scored": (row["value"] is not None) == (row["status"] == "scored"),
+            "reason_when_not_scored": (row["status_reason"] is None) == (row["status"] == "scored"),
+            "numerator_within_denominator": _within_denominator(row),
+            "value_is_quotient": row["value"] is None or _is_quotient(row),
+        }
+        for row in indices
+    ]
+
+
+def _within_denominator(row: dict[str, Any]) -> bool:
+    numerator, denominator = row["numerator"], row["denominator"]
+    if numerator is None or denominator is None:
+        return numerator is None and (denominator is None or row["status"] != "scored")
+    return bool(0 <= numerator <= denominator)
+
+
+def _is_quotient(row: dict[str, Any]) -> bool:
+    if row["index_code"] == "D":
+        return bool(row["value"] == row["numerator"])
+    if row["index_code"] == "E":  # all places or nothing
+        return bool(row["value"] == (1 if row["numerator"] == row["denominator"] else 0))
+    if not row["denominator"]:
+        return False
+    return abs(row["value"] - row["numerator"] / row["denominator"]) <= Decimal("1e-14")
+
+
+def _units(
+    scores: list[dict[str, Any]], by_unit: dict[str, dict[str, dict[str, Any]]], scope: set[str]
+) -> list[dict[str, Any]]:
+    present = {row["unit_code"] for row in scores}
+
+    def count(unit: str, status: str) -> int:
+        return sum(row["status"] == status for row in by_unit.get(unit, {}).values())
+
+    return [
+        {
+            "unit_code": unit,
+            "in_scope": unit in scope,
+            "in_k_score": unit in present,
+            "has_five_indices": set(by_unit.get(unit, {})) == set(INDICES),
+            "blocked": count(unit, "blocked_by_quality"),
+            "awaiting": int(by_unit.get(unit, {}).get("E", {}).get("status") == "awaiting_input"),
+        }
+        for unit in sorted(present | set(by_unit) | scope)
+    ]
+
+
+def _groups(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    groups: dict[str, list[int | None]] = {}
+    for row in filter(_ranked, scores):
+        groups.setdefault(row["peer_group"], []).append(row["rank_in_group"])
+    return [
+        {"peer_group": group, "units": len(ranks), "has_first": 1 in ranks} for group, ranks in sorted(groups.items())
+    ]
+
+
+def _summary(
+    connection: psycopg.Connection,
+    header: Header,
+    scores: list[dict[str, Any]],
+    parameters: dict[str, str],
+    digest: str,
+) -> dict[str, Any]:
+    counted = _rows(
+        connection,
+        "select count(*) as dossiers, count(*) filter (where resolving_unit_code is null) as unknown from core.core_dossier "
+        "where result_on >= %(period_start)s and result_on < %(period_end)s and batch_id <= %(as_of_batch)s",
+        header,
+    )[0]
+    due = [row for row in scores if row["status"] in ("scored", "incomplete")]
+    return {
+        "candidate_id": header.candidate_id,
+        "checksum_agrees": digest == header.content_sha256,
+        "has_parameters": {"k_threshold", "k_equal", "k_scale"} <= set(parameters),
+        "late_batches": header.late_batches,
+        "incomplete_share": sum(row["status"] == "incomplete" for row in due) / max(len(due), 1),
+        "dossiers": counted["dossiers"],
+        "unknown_unit_share": counted["unknown"] / max(counted["dossiers"], 1),
+    }
+
+
+def _ledger(connection: psycopg.Connection, header: Header) -> list[dict[str, Any]]:
+    """Every batch that the candidate may have read, beside what stands in raw and in quarantine."""
+    batches = _rows(
+        connection,
+        "select b.*, (select count(*) from ops.quarantine as q where q.batch_id = b.batch_id) as in_quarantine "
+        "from ops.batch as b where b.batch_id <= %(as_of_batch)s order by b.batch_id",
+        header,
+    )
+    raw: dict[int, int] = {}
+    for feed in sorted({row["feed"] for row in batches}):
+        statement = sql.SQL(
+            "select batch_id, count(*) as n from raw.{} where batch_id <= %(as_of_batch)s group by 1"
+        ).format(sql.Identifier(feed))
+        raw.update((row["batch_id"], row["n"]) for row in _rows(connection, statement, header))
+    return [
+        {
+            "batch": f"{row['feed']}/{row['batch_id']}",
+            "adds_up": row["received_rows"]
+            == row["loaded_rows"] + row["unchanged_rows"] + row["duplicate_rows"] + row["quarantined_rows"],
+            "is_complete": row["declared_rows"] in (None, row["received_rows"]),
+            "raw_agrees": (raw.get(row["batch_id"], 0), row["in_quarantine"])
+            == (row["loaded_rows"], row["quarantined_rows"]),
+        }
+        for row in batches
+    ]
+
+
+def _volume(
+    connection: psycopg.Connection, by_unit: dict[str, dict[str, dict[str, Any]]], header: Header
+) -> list[dict[str, Any]]:
+    """Units with enough dossiers in the month before, for a month."""
+    before = _rows(
+        connection,
+        "select i.unit_code, i.denominator from marts.index_score as i inner join core.dim_period as p using (period_code) "
+        "inner join core.dim_period as now on now.period_code = %(period_code)s and now.period_kind = 'month' "
+        "where p.period_kind = 'month' and p.period_end = %(period_start)s and i.index_code = 'A'",
+        header,
+    )
+    least = Decimal(str(limit("candidate.volume_least")))
+    return [
+        {
+            "unit_code": row["unit_code"],
+            "before": row["denominator"],
+            "ratio": (by_unit[row["unit_code"]]["A"]["denominator"] or 0) / row["denominator"],
+        }
+        for row in before
+        if (row["denominator"] or 0) >= least and "A" in by_unit.get(row["unit_code"], {})
+    ]

@@ -1,0 +1,120 @@
+"""What an expectation of ours is: a Great Expectations expectation with a name, an owner and a reason in Vietnamese."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import great_expectations.expectations as gxe
+import pandas as pd
+import yaml
+
+OWNER = "data-engineering"
+SEVERITIES = ("critical", "warning", "info")
+THRESHOLDS = Path(__file__).with_name("thresholds.yaml")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A small table that expectations look at, and the columns that name a row in messages.
+
+    A required target without rows stops the run; another one is left out, and with it its expectations.
+    """
+
+    frame: pd.DataFrame
+    keys: tuple[str, ...]
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that one run looks at. `samples`: keys behind a number, by expectation id."""
+
+    targets: Mapping[str, Target]
+    samples: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation on one target. `kind` is a class of `great_expectations.expectations`."""
+
+    id: str
+    target: str
+    severity: str
+    reason: str
+    kind: str
+    arguments: Mapping[str, Any]
+    threshold: str
+
+    def expectation(self) -> Any:
+        """The same for Great Expectations, which carries the id through to its result."""
+        meta = {"id": self.id, "owner": OWNER, "reason": self.reason, "threshold": self.threshold}
+        return getattr(gxe, self.kind)(
+            **self.arguments, severity=self.severity, meta=meta, notes=f"**{self.id}** ({self.severity}): {self.reason}"
+        )
+
+
+def holds(check_id: str, target: str, column: str, severity: str, reason: str) -> Check:
+    """A condition that was worked out row by row into a boolean column; an unknown outcome is a failure too."""
+    return Check(
+        check_id, target, severity, reason, "ExpectColumnValuesToBeInSet",
+        {"column": column, "value_set": [True]}, column.replace("_", " "),
+    )  # fmt: skip
+
+
+def within(
+    check_id: str, target: str, column: str, low: float | None, high: float | None, severity: str, reason: str
+) -> Check:
+    """Numbers between two bounds, bounds included; null passes (what must not be null has its own expectation)."""
+    return Check(
+        check_id, target, severity, reason, "ExpectColumnValuesToBeBetween",
+        {"column": column, "min_value": low, "max_value": high},
+        f"{'' if low is None else f'{low:g} ≤ '}{column}{'' if high is None else f' ≤ {high:g}'}",
+    )  # fmt: skip
+
+
+def one_of(check_id: str, target: str, column: str, values: Iterable[Any], severity: str, reason: str) -> Check:
+    """A closed list; null passes."""
+    allowed = list(values)
+    return Check(
+        check_id, target, severity, reason, "ExpectColumnValuesToBeInSet",
+        {"column": column, "value_set": allowed}, f"{column}: {', '.join(map(str, allowed))}",
+    )  # fmt: skip
+
+
+def unique(check_id: str, target: str, columns: list[str], severity: str, reason: str) -> Check:
+    """No two rows with the same key."""
+    if len(columns) == 1:
+        kind, arguments = "ExpectColumnValuesToBeUnique", {"column": columns[0]}
+    else:
+        kind, arguments = "ExpectCompoundColumnsToBeUnique", {"column_list": columns}
+    return Check(check_id, target, severity, reason, kind, arguments, f"unique: {', '.join(columns)}")
+
+
+def not_null(check_id: str, target: str, column: str, severity: str, reason: str) -> Check:
+    return Check(check_id, target, severity, reason, "ExpectColumnValuesToNotBeNull", {"column": column}, "not null")
+
+
+def rows_present(target: str, reason: str) -> Check:
+    """The check that something was looked at."""
+    return Check(
+        f"{target}.rows_present", target, "critical", reason,
+        "ExpectTableRowCountToBeBetween", {"min_value": 1, "max_value": None}, "≥ 1 row",
+    )  # fmt: skip
+
+
+@cache
+def _thresholds() -> dict[str, float]:
+    document = yaml.safe_load(THRESHOLDS.read_text(encoding="utf-8"))
+    for name, entry in document.items():
+        if set(entry) != {"value", "since", "why"}:
+            raise ValueError(f"{THRESHOLDS.name}: '{name}' needs value, since and why")
+    return {name: float(entry["value"]) for name, entry in document.items()}
+
+
+def limit(name: str) -> float:
+    """A threshold by name."""
+    return _thresholds()[name]
