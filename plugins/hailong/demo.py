@@ -16,7 +16,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
@@ -154,7 +155,7 @@ class Demo:
         if question is None:
             self._finish([run], {})
             return
-        self.console.print(Panel(escape(f"{question['subject']}\n\n{question['body'].strip()}"), title="to be signed"))
+        self._box(Markdown(f"**{question['subject']}**\n\n{question['body'].strip()}"), "to be signed")
         try:
             self.api.answer(dag_id, run.run_id, "sign_off", "Approve")
         except RefusedError as refusal:
@@ -225,6 +226,8 @@ class Demo:
             counts = {name: result[name] for name in COUNTS[1:]}
             shown = [f"{count:,} {name}" for name, count in counts.items() if count or name in ("loaded", "unchanged")]
             return f"{sum(counts.values()):,} received: {', '.join(shown)}"
+        if task_id == "build":
+            return f"as of batch {result['as_of_batch']}: {result['nodes']} nodes, {result['constraints']} keys proved"
         return str(result.get("message", ""))
 
     # -- what is in the warehouse ------------------------------------------------------------------------------------
@@ -250,13 +253,14 @@ class Demo:
     def _show_result(self, before: set[str], again: bool) -> None:
         with connect(self.settings, role="hailong_reader") as connection:
             edition = connection.execute(
-                "select edition_id, content_sha256, published_by, candidate_id from publish.edition"
-                " where period_code = %s order by edition_no desc limit 1",
+                "select e.edition_id, e.content_sha256, e.published_by, e.candidate_id, r.docs_uri"
+                " from publish.edition as e left join dq.run as r on r.run_id = e.gate_run_id"
+                " where e.period_code = %s order by e.edition_no desc limit 1",
                 (PERIOD,),
             ).fetchone()
             if edition is None:
                 raise PermanentError(f"no edition of {PERIOD} after the run: see `hailong status`")
-            edition_id, digest, published_by, candidate_id = edition
+            edition_id, digest, published_by, candidate_id, docs = edition
             rows = connection.execute(
                 "select peer_group_name, rank_in_group, unit_name, a, b, c, d, e, k, verdict from publish.k_score"
                 " where edition_id = %s and rank_in_group is not null order by peer_group, rank_in_group, unit_code",
@@ -273,16 +277,16 @@ class Demo:
                 (candidate_id,),
             ).fetchone()
             ledger = ledger_summary(connection)
-            docs = connection.execute("select docs_uri from dq.run order by finished_at desc limit 1").fetchone()
-        self.console.print(k_table(f"{PERIOD}, edition {edition_id}: best and worst of each group", rows))
+        title = f"{PERIOD}, edition {edition_id}: best and worst of each group"
+        self.console.print(k_table(title, rows), soft_wrap=False)
         self.console.print(", ".join(f"{count} {status}/{verdict}" for status, verdict, count in verdicts))
-        self.console.print(ledger_table(ledger))
+        self.console.print(ledger_table(ledger), soft_wrap=False)
         if again and edition_id in before:
             self.console.print(
                 f"[bold]Nothing was loaded twice and no second edition was published:[/] "
                 f"{edition_id} already says exactly this."
             )
-        self._show_where(edition_id, digest, published_by, signed[0] if signed else "?", docs[0] if docs else None)
+        self._show_where(edition_id, digest, published_by, signed[0] if signed else "?", docs)
 
     def _show_where(self, edition_id: str, digest: str, published_by: str, signer: str, docs: str | None) -> None:
         lines = [
@@ -296,7 +300,12 @@ class Demo:
         else:
             lines.append("Airflow    stopped; `make up` starts it again and prints its address")
         lines.append(f"Log in     {REQUESTER} or {SIGNER}, passwords in {self.stack.passwords_file}")
-        self.console.print(Panel("\n".join(lines), title="where to look", expand=False))
+        self.console.rule("where to look")
+        for line in lines:
+            self.console.print(line)
+
+    def _box(self, content: RenderableType, title: str) -> None:
+        self.console.print(Panel(content, title=title), soft_wrap=False)
 
     def _step(self, title: str) -> _Step:
         return _Step(self.console, title)
