@@ -24,10 +24,12 @@ vertical-align:top}th{background:#f2f2f2}img,nav,.d-none{display:none}
 # Scripts first: they carry text that looks like tags.
 REMOTE = (
     re.compile(r"<script\b.*?</script>", re.S | re.I),
+    re.compile(r"<footer\b.*?</footer>", re.S | re.I),
     re.compile(r"<link\b[^>]*>", re.S | re.I),
     re.compile(r"<img\b[^>]*>", re.S | re.I),
     re.compile(r"@import[^;]*;", re.I),
     re.compile(r"@font-face\s*\{.*?\}", re.S | re.I),
+    re.compile(r"""url\(\s*['"]?(?:https?:)?//[^)]*\)""", re.I),
     re.compile(r'\s(?:href|src)="(?:https?:)?//[^"]*"', re.I),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import great_expectations.expectations as gxe
 import pandas as pd
 import yaml
+
+from hailong.errors import PermanentError
 
 OWNER = "data-engineering"
 SEVERITIES = ("critical", "warning", "info")
@@ -52,9 +55,8 @@ class Check:
     def expectation(self) -> Any:
         """The same for Great Expectations, which carries the id through to its result."""
         meta = {"id": self.id, "owner": OWNER, "reason": self.reason, "threshold": self.threshold}
-        return getattr(gxe, self.kind)(
-            **self.arguments, severity=self.severity, meta=meta, notes=f"**{self.id}** ({self.severity}): {self.reason}"
-        )
+        told = f"{self.id} ({self.severity}): {self.reason} [{self.threshold}]"
+        return getattr(gxe, self.kind)(**self.arguments, severity=self.severity, meta=meta, description=told)
 
 
 def holds(check_id: str, target: str, column: str, severity: str, reason: str) -> Check:
@@ -106,13 +108,22 @@ def rows_present(target: str, reason: str) -> Check:
     )  # fmt: skip
 
 
+def read_thresholds(path: Path) -> dict[str, float]:
+    """Thresholds by name; PermanentError when one comes without its reason and date."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, entry in document.items():
+        if (
+            not isinstance(entry, dict)
+            or set(entry) != {"value", "since", "why"}
+            or not isinstance(entry["since"], date)
+        ):
+            raise PermanentError(f"{path.name}: '{name}' needs exactly value, since (a date) and why")
+    return {name: float(entry["value"]) for name, entry in document.items()}
+
+
 @cache
 def _thresholds() -> dict[str, float]:
-    document = yaml.safe_load(THRESHOLDS.read_text(encoding="utf-8"))
-    for name, entry in document.items():
-        if set(entry) != {"value", "since", "why"}:
-            raise ValueError(f"{THRESHOLDS.name}: '{name}' needs value, since and why")
-    return {name: float(entry["value"]) for name, entry in document.items()}
+    return read_thresholds(THRESHOLDS)
 
 
 def limit(name: str) -> float:
