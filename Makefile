@@ -39,7 +39,7 @@ lint: setup ## ruff, mypy, sqlfluff; they check and never repair
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/sqlfluff lint --processes 2 dbt_project/models dbt_project/macros
+	@$(BIN)/sqlfluff lint --processes 2 dbt_project/models
 
 lock: setup ## resolve requirements.lock anew, on purpose
 	@$(BIN)/python -m pip install --quiet pip-tools
