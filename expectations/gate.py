@@ -7,11 +7,9 @@ Its own process, because Great Expectations takes seconds to import. The severit
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -23,59 +21,16 @@ import psycopg
 from rich.console import Console
 
 from expectations import data_docs
+from expectations.outcome import RECORDED, Result, Run, decide, show
 from expectations.suites import candidate, landed
-from expectations.suites.model import OWNER, SEVERITIES, Check, Subject, Target
+from expectations.suites.model import OWNER, Check, Subject, Target
 from hailong.errors import HailongError, PermanentError, TransientError
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
 ROLE = "hailong_gate"
 LOCK = 104_003  # one writer of runs at a time: the run's number is counted
-SHOWN, RECORDED = 20, 100
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one expectation saw."""
-
-    expectation_id: str
-    target: str
-    severity: str
-    success: bool
-    observed: str
-    threshold: str
-    failing_keys: list[str]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of the gate, as recorded in `dq.run` and `dq.result`."""
-
-    run_id: str
-    disposition: str
-    results: list[Result]
-    docs_uri: str
-
-    @property
-    def failed(self) -> list[Result]:
-        return [result for result in self.results if not result.success]
-
-    def as_json(self) -> str:
-        """What the sign-off shows: one object on one line."""
-        warnings = [
-            {"expectation_id": r.expectation_id, "reason": r.reason, "observed": r.observed}
-            for r in self.failed
-            if r.severity == "warning"
-        ]
-        answer = {
-            "run_id": self.run_id,
-            "disposition": self.disposition,
-            "warnings": warnings,
-            "docs_uri": self.docs_uri,
-        }
-        return json.dumps(answer, ensure_ascii=False)
 
 
 def run_candidate(settings: Settings, candidate_id: str, suite: Sequence[Check] | None = None) -> Run:
@@ -168,12 +123,6 @@ def evaluate(suite: Sequence[Check], subject: Subject) -> tuple[list[Result], di
     return results, validations
 
 
-def decide(results: Sequence[Result]) -> str:
-    """stop on a critical failure, warn on a warning, else pass (info never holds anything up)."""
-    failed = {result.severity for result in results if not result.success}
-    return "stop" if "critical" in failed else "warn" if "warning" in failed else "pass"
-
-
 def _nothing(target: str) -> Result:
     reason = f"Không có dòng nào để kiểm tra ({target})"
     return Result(f"{target}.rows_present", target, "critical", False, "0 rows", "≥ 1 row", [], reason)
@@ -238,21 +187,6 @@ def _record(connection: psycopg.Connection, run: Run, scope: str, stamps: tuple[
                 for r in run.results
             ],
         )
-
-
-def show(run: Run, console: Console) -> None:
-    """Say what failed, most severe first, with its units or keys."""
-    colour = {"pass": "green", "warn": "yellow", "stop": "red"}[run.disposition]
-    console.print(f"Gate {run.run_id}: [bold {colour}]{run.disposition}[/] ({len(run.results)} expectations)")
-    for result in sorted(run.failed, key=lambda r: SEVERITIES.index(r.severity)):
-        console.print(f"  {result.severity}: {result.expectation_id}", style="bold", markup=False)
-        console.print(f"    {result.reason} ({result.observed}; {result.threshold})", markup=False)
-        if result.failing_keys:
-            more = len(result.failing_keys) - SHOWN
-            at_least = " or more" if len(result.failing_keys) == RECORDED else ""
-            rest = f" and {more} more{at_least}" if more > 0 else ""
-            console.print(f"    {', '.join(result.failing_keys[:SHOWN])}{rest}", markup=False)
-    console.print(f"Data Docs: {run.docs_uri}", markup=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from expectations import gate
+from expectations.outcome import Result, Run, decide
 from expectations.suites import candidate as candidate_suite
 from expectations.suites import landed as landed_suite
 from expectations.suites.model import THRESHOLDS, Subject, Target, holds, read_thresholds, within
@@ -174,7 +175,7 @@ def add_batch(connection: psycopg.Connection, feed: str, sha256: str, received: 
     return int(row[0])
 
 
-def failed(run: gate.Run) -> dict[str, gate.Result]:
+def failed(run: Run) -> dict[str, Result]:
     return {result.expectation_id: result for result in run.failed}
 
 
@@ -372,7 +373,7 @@ def test_a_suite_that_looks_at_nothing_is_refused(built: Settings) -> None:
 def test_an_expectation_that_cannot_be_evaluated_stops_whatever_its_severity() -> None:
     subject = Subject({"t": Target(pd.DataFrame({"key": ["U1"], "n": [1]}), ("key",))})
     results, _ = gate.evaluate([within("t.n", "t", "missing_column", 0, 1, "info", "không")], subject)
-    assert gate.decide(results) == "stop"
+    assert decide(results) == "stop"
     assert results[0].observed.startswith("not evaluated")
 
 
@@ -380,7 +381,7 @@ def test_a_failed_info_holds_nothing_up() -> None:
     subject = Subject({"t": Target(pd.DataFrame({"key": ["U1"], "n": [9]}), ("key",))})
     results, _ = gate.evaluate([within("t.n", "t", "n", 0, 1, "info", "không")], subject)
     assert [(r.success, r.failing_keys) for r in results] == [(False, ["U1"])]
-    assert gate.decide(results) == "pass"
+    assert decide(results) == "pass"
 
 
 # -- what has landed ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""What a run of the gate found: its results, what they decide, and how they are said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from expectations.suites.model import SEVERITIES
+
+SHOWN, RECORDED = 20, 100  # failing keys in a message, in `dq.result`
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one expectation saw."""
+
+    expectation_id: str
+    target: str
+    severity: str
+    success: bool
+    observed: str
+    threshold: str
+    failing_keys: list[str]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the gate, as recorded in `dq.run` and `dq.result`."""
+
+    run_id: str
+    disposition: str
+    results: list[Result]
+    docs_uri: str
+
+    @property
+    def failed(self) -> list[Result]:
+        return [result for result in self.results if not result.success]
+
+    def as_json(self) -> str:
+        """What the sign-off shows: one object on one line."""
+        warnings = [
+            {"expectation_id": r.expectation_id, "reason": r.reason, "observed": r.observed}
+            for r in self.failed
+            if r.severity == "warning"
+        ]
+        answer = {
+            "run_id": self.run_id,
+            "disposition": self.disposition,
+            "warnings": warnings,
+            "docs_uri": self.docs_uri,
+        }
+        return json.dumps(answer, ensure_ascii=False)
+
+
+def decide(results: Sequence[Result]) -> str:
+    """stop on a critical failure, warn on a warning, else pass (info never holds anything up)."""
+    failed = {result.severity for result in results if not result.success}
+    return "stop" if "critical" in failed else "warn" if "warning" in failed else "pass"
+
+
+def show(run: Run, console: Console) -> None:
+    """Say what failed, most severe first, with its units or keys."""
+    colour = {"pass": "green", "warn": "yellow", "stop": "red"}[run.disposition]
+    console.print(f"Gate {run.run_id}: [bold {colour}]{run.disposition}[/] ({len(run.results)} expectations)")
+    for result in sorted(run.failed, key=lambda r: SEVERITIES.index(r.severity)):
+        console.print(f"  {result.severity}: {result.expectation_id}", style="bold", markup=False)
+        console.print(f"    {result.reason} ({result.observed}; {result.threshold})", markup=False)
+        if result.failing_keys:
+            more = len(result.failing_keys) - SHOWN
+            at_least = " or more" if len(result.failing_keys) == RECORDED else ""
+            rest = f" and {more} more{at_least}" if more > 0 else ""
+            console.print(f"    {', '.join(result.failing_keys[:SHOWN])}{rest}", markup=False)
+    console.print(f"Data Docs: {run.docs_uri}", markup=False, soft_wrap=True)
