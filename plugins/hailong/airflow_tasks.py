@@ -120,14 +120,16 @@ class RecordAnswer(HailongOperator):
 
     def execute(self, context: Any) -> dict[str, Any] | None:
         pull = context["ti"].xcom_pull
+        candidate = pull(task_ids="candidate")
+        if candidate.get("published_as"):
+            raise AirflowSkipException(f"nobody was asked: {candidate['published_as']} says exactly this already")
         answer, gate = pull(task_ids="sign_off", key="answer"), pull(task_ids="gate") or {}
         if not answer or not answer.get("by"):
             raise AirflowFailException("the sign-off has no answer by a named user: nothing is recorded or published")
         seen = [part for warning in gate.get("warnings", []) for part in ("--warning-seen", warning["expectation_id"])]
         verdict = [] if answer["approved"] else ["--reject"]
-        candidate_id = pull(task_ids="candidate")["candidate_id"]
         self.command = [
-            "approve", candidate_id, "--by", answer["by"], "--channel", "airflow", *verdict, *seen, "--json",
+            "approve", candidate["candidate_id"], "--by", answer["by"], "--channel", "airflow", *verdict, *seen, "--json",
         ]  # fmt: skip
         return super().execute(context)
 

@@ -109,5 +109,12 @@ def test_the_answer_is_recorded_with_its_author_and_the_warnings_shown(
 
 
 def test_no_answer_is_never_recorded() -> None:
+    asked = Pushed(**{"candidate.return_value": {"candidate_id": "2026-11.c1", "published_as": None}})
     with pytest.raises(AirflowFailException, match="no answer"):
-        RecordAnswer(task_id="record").execute({"ti": Pushed()})
+        RecordAnswer(task_id="record").execute({"ti": asked})
+
+
+def test_where_nobody_was_asked_nothing_is_recorded() -> None:
+    found = Pushed(**{"candidate.return_value": {"candidate_id": "2026-11.c1", "published_as": "2026-11.e1"}})
+    with pytest.raises(AirflowSkipException):
+        RecordAnswer(task_id="record").execute({"ti": found})
