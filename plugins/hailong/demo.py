@@ -112,11 +112,11 @@ class Demo:
             self.stack, self.api = stack, stack.client(REQUESTER)
             for dag_id in DAGS:
                 self.api.unpause(dag_id)
-        before = self._editions()
+        before, loaded_before = self._editions(), self._loaded()
         self._nights(again, night_1, night_2)
         self._run_all("build", [("build__warehouse", {}, "build__warehouse")])
         self._publish()
-        self._show_result(before, again)
+        self._show_result(before, loaded_before)
         if not self.keep:  # nothing of the demo's shall start by the clock in a later `make up`
             for dag_id in DAGS:
                 self.api.pause(dag_id)
@@ -252,7 +252,13 @@ class Demo:
         with connect(self.settings, role="hailong_reader") as connection:
             return {row[0] for row in connection.execute("select edition_id from publish.edition").fetchall()}
 
-    def _show_result(self, before: set[str], again: bool) -> None:
+    def _loaded(self) -> tuple[int, int]:
+        """(records received, records loaded) over the whole ledger."""
+        with connect(self.settings, role="hailong_reader") as connection:
+            rows = ledger_summary(connection)
+        return sum(row["received"] for row in rows), sum(row["loaded"] for row in rows)
+
+    def _show_result(self, before: set[str], loaded_before: tuple[int, int]) -> None:
         with connect(self.settings, role="hailong_reader") as connection:
             edition = connection.execute(
                 "select e.edition_id, e.content_sha256, e.published_by, e.candidate_id, r.docs_uri"
@@ -283,9 +289,11 @@ class Demo:
         self.console.print(k_table(title, rows), soft_wrap=False)
         self.console.print(", ".join(f"{count} {status}/{verdict}" for status, verdict, count in verdicts))
         self.console.print(ledger_table(ledger), soft_wrap=False)
-        if again and edition_id in before:
+        received, loaded = (now - then for now, then in zip(self._loaded(), loaded_before, strict=True))
+        if edition_id in before:
+            told = "nothing was loaded twice" if not loaded else f"{loaded:,} were new"
             self.console.print(
-                f"[bold]Nothing was loaded twice and no second edition was published:[/] "
+                f"[bold]Of {received:,} records read again {told}, and no second edition was published:[/] "
                 f"{edition_id} already says exactly this."
             )
         self._show_where(edition_id, digest, published_by, signed[0] if signed else "?", docs)
