@@ -175,10 +175,11 @@ def _copy(
     connection.execute(
         "insert into publish.candidate (candidate_id, period_code, calendar_code, period_start, period_end, cutoff_at, "
         "as_of_batch, build_id, rules_sha256, policy_id, metric_version, code_version, late_batches, content_sha256, "
-        "requested_by) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "requested_by, legal_basis) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
+        "(select legal_basis from rules.scoring_policy where policy_id = %s))",
         (
             candidate_id, period.code, period.calendar_code, period.start, period.end, header[0], as_of, build_id, rules,
-            stamps[1], stamps[2], settings.code_version, late[0], digest, requested_by,
+            stamps[1], stamps[2], settings.code_version, late[0], digest, requested_by, stamps[1],
         ),
     )  # fmt: skip
     for table, columns in (("k_score", K_COLUMNS), ("index_score", INDEX_COLUMNS)):

@@ -92,10 +92,10 @@ def _tables(connection: psycopg.Connection, period: Period, by: str) -> tuple[st
     connection.execute(
         "insert into publish.edition (edition_id, period_code, calendar_code, period_start, period_end, edition_no, "
         "candidate_id, as_of_batch, rules_sha256, policy_id, metric_version, code_version, content_sha256, "
-        "previous_sha256, gate_run_id, published_by) "
+        "previous_sha256, gate_run_id, published_by, legal_basis) "
         "select %s, period_code, calendar_code, period_start, period_end, 1, candidate_id, as_of_batch, rules_sha256, "
         "policy_id, metric_version, code_version, content_sha256, "
-        "(select e.content_sha256 from publish.edition as e order by e.published_at desc limit 1), %s, %s "
+        "(select e.content_sha256 from publish.edition as e order by e.published_at desc limit 1), %s, %s, legal_basis "
         "from publish.candidate where candidate_id = %s",
         (edition_id, run.run_id, by, candidate_id),
     )
@@ -120,7 +120,7 @@ def write_files(settings: Settings, edition_id: str) -> Path:
     folder = settings.editions / edition_id
     with connect(settings, ROLE) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
-        recorded = dict(
+        recorded: dict[str, str] = dict(
             connection.execute(
                 "select name, sha256 from publish.artifact where edition_id = %s", (edition_id,)
             ).fetchall()

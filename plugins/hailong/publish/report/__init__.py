@@ -1,0 +1,52 @@
+"""The report files of an edition, made from `publish` and nothing else: the same edition gives the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import xlsxwriter
+
+from hailong.errors import PermanentError
+from hailong.periods import parse_period
+from hailong.publish.report.data import load
+from hailong.publish.report.xlsx import write
+from hailong.settings import Settings
+from hailong.warehouse.connect import connect
+
+RENDERER_VERSION = f"xlsx 1, XlsxWriter {xlsxwriter.__version__}"
+READER = "hailong_reader"
+
+
+def render(connection: psycopg.Connection, edition_id: str, folder: Path) -> list[Path]:
+    """Write the files of an edition into an existing folder. The edition's own time of publication is the only clock."""
+    path = folder / f"bao-cao_{edition_id}.xlsx"
+    write(load(connection, edition_id), path)
+    return [path]
+
+
+def build(settings: Settings, period_code: str, edition_no: int | None, out: Path) -> list[Path]:
+    """Write the report of a period's edition (default: the newest) into `out`. PermanentError when there is none."""
+    period = parse_period(settings.rules, period_code)
+    with connect(settings, READER) as connection:
+        rows = connection.execute(
+            "select edition_no, edition_id from publish.edition where period_code = %s and calendar_code = %s "
+            "order by edition_no",
+            (period.code, period.calendar_code),
+        ).fetchall()
+        editions: dict[int, str] = {number: name for number, name in rows}
+        if not editions:
+            raise PermanentError(
+                f"the period {period} has no edition to report: sign its candidate, then "
+                f"`hailong publish --period {period.code}`"
+            )
+        wanted = max(editions) if edition_no is None else edition_no
+        if wanted not in editions:
+            raise PermanentError(
+                f"the period {period} has no edition {wanted}; there is {', '.join(editions.values())}"
+            )
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            return render(connection, editions[wanted], out)
+        except OSError as error:
+            raise PermanentError(f"the report of {editions[wanted]} cannot be written to {out}: {error}") from error

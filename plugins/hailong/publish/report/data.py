@@ -1,0 +1,226 @@
+"""What a report says: one edition, read from `publish` only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import psycopg
+from psycopg.rows import class_row
+
+from hailong.errors import PermanentError
+
+ZONE = ZoneInfo("Asia/Ho_Chi_Minh")  # the report is an official paper of Vietnam: its times are Vietnam's
+T = TypeVar("T")
+INDICES = ("A", "B", "C", "D", "E")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The edition, its candidate and its signature."""
+
+    edition_id: str
+    edition_no: int
+    supersedes: str | None
+    reason: str | None
+    period_code: str
+    period_start: date
+    period_end: date
+    policy_id: str
+    legal_basis: str | None
+    metric_version: str | None
+    as_of_batch: int
+    rules_sha256: str
+    code_version: str
+    content_sha256: str
+    gate_run_id: str
+    published_at: datetime
+    published_by: str
+    cutoff_at: datetime
+    late_batches: int
+    requested_by: str
+    signed_by: str | None
+    signed_at: datetime | None
+    warnings_seen: list[str] | None
+
+    @property
+    def last_day(self) -> date:
+        return self.period_end - timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit's row of `publish.k_score`."""
+
+    unit_code: str
+    unit_name: str
+    peer_group: str
+    peer_group_name: str
+    a: Decimal | None
+    b: Decimal | None
+    c: Decimal | None
+    d: Decimal | None
+    e: Decimal | None
+    k: Decimal | None
+    verdict: str | None
+    verdict_bound: str | None
+    status: str
+    status_reason: str | None
+    rank_in_group: int | None
+    window_start: date
+    window_end: date
+    window_clipped: str | None
+    small_sample: bool
+    near_threshold: bool
+    no_petitions: bool
+
+    @property
+    def values(self) -> dict[str, Decimal | None]:
+        return dict(zip(INDICES, (self.a, self.b, self.c, self.d, self.e), strict=True))
+
+    @property
+    def present(self) -> Decimal:
+        """Sum of the indices there are."""
+        return sum((value for value in self.values.values() if value is not None), Decimal(0))
+
+
+@dataclass(frozen=True)
+class Index:
+    """One row of `publish.index_score`."""
+
+    unit_code: str
+    index_code: str
+    numerator: Decimal | None
+    denominator: Decimal | None
+    excluded: int | None
+    value: Decimal | None
+    status: str
+    status_reason: str | None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One choice of the policy, with the reason for it."""
+
+    policy_id: str
+    parameter: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A peer group: its units in the order of the ranking (ranked, then with K, then without)."""
+
+    code: str
+    name: str
+    units: tuple[Unit, ...]
+
+    @property
+    def ranked(self) -> tuple[Unit, ...]:
+        return tuple(unit for unit in self.units if unit.rank_in_group is not None)
+
+    @property
+    def with_k(self) -> tuple[Unit, ...]:
+        return tuple(unit for unit in self.units if unit.k is not None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the report files are made from."""
+
+    header: Header
+    groups: tuple[Group, ...]
+    indices: dict[str, dict[str, Index]]
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        return tuple(unit for group in self.groups for unit in group.units)
+
+    def parameter(self, name: str, default: str) -> str:
+        return next((p.value for p in self.parameters if p.parameter == name), default)
+
+
+def load(connection: psycopg.Connection, edition_id: str) -> Report:
+    """Read an edition; PermanentError when there is none of that id."""
+    headers = _read(connection, Header, HEADER, edition_id)
+    if not headers:
+        raise PermanentError(f"there is no edition '{edition_id}' to report")
+    indices: dict[str, dict[str, Index]] = defaultdict(dict)
+    for row in _read(connection, Index, INDEX_ROWS, edition_id):
+        indices[row.unit_code][row.index_code] = row
+    return Report(
+        header=headers[0],
+        groups=grouped(_read(connection, Unit, UNIT_ROWS, edition_id)),
+        indices=dict(indices),
+        parameters=tuple(_read(connection, Parameter, PARAMETER_ROWS, edition_id)),
+    )
+
+
+def grouped(units: list[Unit]) -> tuple[Group, ...]:
+    """Groups by their number of ranked units, largest last: departments come before communes, as in official papers."""
+    members: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        members[unit.peer_group].append(unit)
+    groups = [
+        Group(code, members[code][0].peer_group_name, tuple(sorted(members[code], key=_place))) for code in members
+    ]
+    return tuple(sorted(groups, key=lambda group: (not group.ranked, len(group.units), group.code)))
+
+
+def _place(unit: Unit) -> tuple[Any, ...]:
+    return (
+        unit.rank_in_group is None,
+        unit.rank_in_group or 0,
+        unit.k is None,
+        -(unit.k or Decimal(0)),
+        unit.unit_code.encode(),
+    )
+
+
+HEADER = """
+select
+    e.edition_id, e.edition_no, e.supersedes, e.reason, e.period_code, e.period_start, e.period_end, e.policy_id,
+    e.legal_basis, e.metric_version, e.as_of_batch, e.rules_sha256, e.code_version, e.content_sha256, e.gate_run_id,
+    e.published_at, e.published_by, c.cutoff_at, c.late_batches, c.requested_by,
+    a.decided_by as signed_by, a.decided_at as signed_at, a.warnings_seen
+from publish.edition as e
+inner join publish.candidate as c using (candidate_id)
+left join lateral (
+    select * from publish.approval as a
+    where a.candidate_id = e.candidate_id and a.decision = 'approved' and a.decided_at <= e.published_at
+    order by a.decided_at desc
+    limit 1
+) as a on true
+where e.edition_id = %s
+"""
+UNIT_ROWS = """
+select
+    unit_code, unit_name, peer_group, peer_group_name, a, b, c, d, e, k, verdict, verdict_bound, status, status_reason,
+    rank_in_group, window_start, window_end, window_clipped, small_sample, near_threshold, no_petitions
+from publish.k_score
+where edition_id = %s
+order by unit_code collate "C"
+"""
+INDEX_ROWS = """
+select unit_code, index_code, numerator, denominator, excluded, value, status, status_reason
+from publish.index_score
+where edition_id = %s
+order by unit_code collate "C", index_code collate "C"
+"""
+PARAMETER_ROWS = """
+select policy_id, parameter, value, why
+from publish.edition_parameter
+where edition_id = %s
+order by policy_id collate "C", parameter collate "C"
+"""
+
+
+def _read(connection: psycopg.Connection, kind: type[T], statement: str, edition_id: str) -> list[T]:
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(statement.encode(), (edition_id,)).fetchall()

@@ -1,0 +1,583 @@
+"""The report as a workbook that a leader reads on paper: A4 landscape, one page wide, in Vietnamese.
+
+The same edition gives the same bytes: no clock but the edition's own, no order but the rows' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import xlsxwriter
+
+from hailong.publish.report import words
+from hailong.publish.report.data import INDICES, ZONE, Group, Index, Report, Unit
+
+FONT = "Times New Roman"
+GREEN, RED, AMBER, GREY, BLUE = "#E2F0D9", "#F8D7D3", "#FFF2CC", "#EDEDED", "#1F3864"
+BEST = 5
+
+Format = dict[str, Any]
+BASE: Format = {"font_name": FONT, "font_size": 11, "valign": "vcenter"}
+CELL: Format = BASE | {"border": 1, "border_color": "#BFBFBF"}
+FORMATS: dict[str, Format] = {
+    "text": CELL | {"text_wrap": True},
+    "centre": CELL | {"align": "center"},
+    "integer": CELL | {"num_format": "#,##0", "align": "right"},
+    "count": CELL | {"num_format": "#,##0.######", "align": "right"},
+    "index": CELL | {"num_format": "0.0000", "align": "right"},
+    "d": CELL | {"num_format": "0.00", "align": "right"},
+    "share": CELL | {"num_format": "0.0%", "align": "right"},
+    "empty": CELL | {"align": "center", "font_color": "#7F7F7F"},
+    "head": CELL | {"bold": True, "text_wrap": True, "align": "center", "bg_color": BLUE, "font_color": "#FFFFFF"},
+    "total": CELL | {"bold": True, "bg_color": GREY},
+    "total_integer": CELL | {"bold": True, "bg_color": GREY, "num_format": "#,##0", "align": "right"},
+    "total_index": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0000", "align": "right"},
+    "total_share": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0%", "align": "right"},
+    "total_d": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.00", "align": "right"},
+    "plain": BASE | {"text_wrap": True},
+    "label": BASE | {"font_color": "#595959"},
+    "bold": BASE | {"bold": True, "text_wrap": True},
+    "section": BASE | {"bold": True, "font_size": 13, "font_color": BLUE},
+    "state": BASE | {"bold": True, "font_size": 12, "align": "center"},
+    "office": BASE | {"font_size": 12, "align": "center"},
+    "motto": BASE | {"bold": True, "font_size": 12, "align": "center", "underline": 1},
+    "title": BASE | {"bold": True, "font_size": 16, "align": "center", "text_wrap": True},
+    "subtitle": BASE | {"bold": True, "font_size": 13, "align": "center", "text_wrap": True},
+    "basis": BASE | {"italic": True, "align": "center", "text_wrap": True},
+    "sheet": BASE | {"bold": True, "font_size": 14},
+    "note": BASE | {"italic": True, "font_color": "#595959", "text_wrap": True},
+    "green": {"bg_color": GREEN, "font_color": "#375623"},
+    "red": {"bg_color": RED, "font_color": "#9C0006"},
+    "amber": {"bg_color": AMBER, "font_color": "#7F6000"},
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, its width in characters, and what a row shows in it."""
+
+    title: str
+    width: float
+    show: Callable[[Any], tuple[Any, str]]
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the workbook of an edition."""
+    with xlsxwriter.Workbook(str(path)) as book:
+        book.set_properties(
+            {
+                "title": f"Báo cáo chất lượng phục vụ, {words.period_name(report.header.period_code)}",
+                "subject": f"{report.header.edition_id}, SHA-256 {report.header.content_sha256}",
+                "author": "Hài lòng",
+                "created": report.header.published_at.astimezone(ZONE).replace(tzinfo=None),
+            }
+        )
+        Writer(book, report).write()
+
+
+class Writer:
+    """One workbook of one edition."""
+
+    def __init__(self, book: Any, report: Report) -> None:
+        self.book = book
+        self.report = report
+        self.threshold = Decimal(report.parameter("k_threshold", "20"))
+        self.formats = {name: book.add_format(options) for name, options in FORMATS.items()}
+
+    def write(self) -> None:
+        self.overview()
+        self.ranking()
+        self.indices()
+        self.missing()
+        self.parameters()
+        self.notes()
+
+    # -- sheets ---------------------------------------------------------------------------------------------------
+
+    def overview(self) -> None:
+        sheet, header, formats = self.sheet("Tổng quan"), self.report.header, self.formats
+        for column, width in enumerate((26, 10, 10, 12, 12, 12, 12, 12, 12, 12)):
+            sheet.set_column(column, column, width)
+        sheet.merge_range("A1:D1", "ỦY BAN NHÂN DÂN THÀNH PHỐ HỒ CHÍ MINH", formats["office"])
+        sheet.merge_range("A2:D2", "VĂN PHÒNG", formats["motto"])
+        sheet.merge_range("E1:J1", "CỘNG HÒA XÃ HỘI CHỦ NGHĨA VIỆT NAM", formats["state"])
+        sheet.merge_range("E2:J2", "Độc lập - Tự do - Hạnh phúc", formats["motto"])
+        sheet.merge_range("A4:J4", "BÁO CÁO", formats["title"])
+        sheet.merge_range(
+            "A5:J5",
+            "Kết quả đánh giá chất lượng phục vụ người dân, tổ chức\n"
+            "trong thực hiện thủ tục hành chính, dịch vụ công trực tuyến",
+            formats["subtitle"],
+        )
+        sheet.set_row(4, 36)
+        sheet.merge_range(
+            "A6:J6",
+            f"{words.period_name(header.period_code)} (từ ngày {words.day(header.period_start)} "
+            f"đến hết ngày {words.day(header.last_day)})",
+            formats["subtitle"],
+        )
+        if header.legal_basis:
+            sheet.merge_range("A7:J7", f"Căn cứ {header.legal_basis}", formats["basis"])
+        row = self.facts(sheet, 8)
+        row = self.verdicts(sheet, row + 1)
+        row = self.pooled(sheet, row + 1)
+        sheet.set_h_pagebreaks([row + 1])
+        row = self.extremes(sheet, row + 1)
+        sheet.print_area(0, 0, row, 9)
+
+    def facts(self, sheet: Any, row: int) -> int:
+        header = self.report.header
+        signed = f"{header.signed_by}, {words.moment(header.signed_at.astimezone(ZONE))}" if header.signed_at else "–"
+        number = "công bố lần đầu" if header.edition_no == 1 else f"thay {header.supersedes}: {header.reason}"
+        late = f", có {header.late_batches} đợt nạp sau thời điểm này" if header.late_batches else ""
+        facts = [
+            ("Ấn bản", f"{header.edition_id} ({number})"),
+            ("Chốt số liệu", words.moment(header.cutoff_at) + late),
+            ("Người ký duyệt", signed),
+            ("Công bố", f"{header.published_by}, {words.moment(header.published_at.astimezone(ZONE))}"),
+            ("Mã kiểm tra nội dung", f"SHA-256 {header.content_sha256}"),
+        ]
+        for label, value in facts:
+            sheet.write_string(row, 0, label, self.formats["label"])
+            sheet.merge_range(row, 1, row, 9, value, self.formats["bold"])
+            row += 1
+        return row
+
+    def verdicts(self, sheet: Any, row: int) -> int:
+        row = self.heading(sheet, row, "1. Xếp loại")
+        titles = (
+            "Nhóm cơ quan", "Số cơ quan", "Hài lòng", "Không hài lòng", "Chưa xác định (K bằng ngưỡng)",
+            "Chưa đủ chỉ số", "Không áp dụng", "K cao nhất", "K trung vị", "K thấp nhất",
+        )  # fmt: skip
+        sheet.set_row(row, 48)
+        for column, title in enumerate(titles):
+            sheet.write_string(row, column, title, self.formats["head"])
+        lines = [(group.name, group.units, "") for group in self.report.groups]
+        lines.append(("Toàn Thành phố", self.report.units, "total_"))
+        for name, units, style in lines:
+            row += 1
+            counts = (
+                len(units),
+                *(
+                    sum(u.verdict == verdict for u in units)
+                    for verdict in ("satisfied", "not_satisfied", "undetermined")
+                ),
+                sum(u.status == "incomplete" for u in units),
+                sum(u.status in ("not_applicable", "before_rule") for u in units),
+            )
+            sheet.write_string(row, 0, name, self.formats["total" if style else "text"])
+            for column, count in enumerate(counts, start=1):
+                sheet.write_number(row, column, count, self.formats[f"{style}integer"])
+            totals = sorted(u.k for u in units if u.k is not None)
+            for column, k in enumerate((totals[-1], median(totals), totals[0]) if totals else (None,) * 3, start=7):
+                self.put(sheet, row, column, self.k(Decimal(k) if k is not None else None, bold=bool(style)))
+        return row + 1
+
+    def pooled(self, sheet: Any, row: int) -> int:
+        row = self.heading(sheet, row, "2. Năm chỉ số, tính gộp theo nhóm")
+        titles = (
+            "Nhóm cơ quan", "Hồ sơ đã giải quyết", "A (0–1)", "B (0–1)", "Lượt đánh giá", "C (0–1)",
+            "D trung vị (0–18)", "Tỷ lệ E = 1", "", "",
+        )  # fmt: skip
+        sheet.set_row(row, 34)
+        for column, title in enumerate(titles[:8]):
+            sheet.write_string(row, column, title, self.formats["head"])
+        lines = [(group.name, group.units, "") for group in self.report.groups]
+        lines.append(("Toàn Thành phố", self.report.units, "total_"))
+        for name, units, style in lines:
+            row += 1
+            a, b, c = (self.sums(units, index) for index in "ABC")
+            d = sorted(u.d for u in units if u.d is not None)
+            e = [u.e for u in units if u.e is not None]
+            shown: list[tuple[Any, str]] = [
+                (a[1], f"{style}integer"),
+                (_quotient(a), f"{style}index"),
+                (_quotient(b), f"{style}index"),
+                (c[1], f"{style}integer"),
+                (_quotient(c), f"{style}index"),
+                (median(d) if d else None, f"{style}d"),
+                (sum(e) / len(e) if e else None, f"{style}share"),
+            ]
+            sheet.write_string(row, 0, name, self.formats["total" if style else "text"])
+            for column, cell in enumerate(shown, start=1):
+                self.put(sheet, row, column, cell)
+        sheet.merge_range(
+            row + 1, 0, row + 1, 9,
+            "A, B, C gộp: tổng điểm chia tổng hồ sơ, lượt đánh giá của nhóm (không phải trung bình của các cơ quan).",
+            self.formats["note"],
+        )  # fmt: skip
+        return row + 2
+
+    def extremes(self, sheet: Any, row: int) -> int:
+        row = self.heading(sheet, row, "3. Cao nhất và thấp nhất từng nhóm")
+        for group in self.report.groups:
+            if not group.ranked:
+                continue
+            each = min(BEST, len(group.ranked) // 2 or 1)
+            row += 1
+            sheet.merge_range(row, 0, row, 4, f"{group.name}: {each} cơ quan cao nhất", self.formats["bold"])
+            sheet.merge_range(row, 5, row, 9, f"{each} cơ quan thấp nhất", self.formats["bold"])
+            row += 1
+            for left in (0, 5):
+                sheet.merge_range(row, left, row, left + 1, "Cơ quan", self.formats["head"])
+                for offset, title in enumerate(("Hạng", "K", "Xếp loại"), start=2):
+                    sheet.write_string(row, left + offset, title, self.formats["head"])
+            best, worst = group.ranked[:each], group.ranked[-each:]
+            for left, units in ((0, best), (5, tuple(reversed(worst)))):
+                for line, unit in enumerate(units, start=row + 1):
+                    sheet.merge_range(line, left, line, left + 1, unit.unit_name, self.formats["text"])
+                    self.put(sheet, line, left + 2, (unit.rank_in_group, "centre"))
+                    self.put(sheet, line, left + 3, self.k(unit.k))
+                    self.put(sheet, line, left + 4, (words.VERDICTS.get(unit.verdict or "", ""), "centre"))
+                self.colour_verdicts(sheet, row + 1, left + 4, row + each)
+            row += each + 1
+        return row
+
+    def ranking(self) -> None:
+        columns = (
+            Column("Nhóm", 18, lambda u: (u.peer_group_name, "text")),
+            Column("Hạng", 7, lambda u: (u.rank_in_group, "centre")),
+            Column("Mã", 12, lambda u: (u.unit_code, "text")),
+            Column("Cơ quan", 34, lambda u: (u.unit_name, "text")),
+            *(_index_column(index) for index in INDICES),
+            Column("K", 11, lambda u: self.k(u.k)),
+            Column("Xếp loại", 15, lambda u: (words.VERDICTS.get(u.verdict or "", ""), "centre")),
+            Column("Lưu ý", 40, lambda u: (self.flags(u), "text")),
+        )
+        units = [unit for group in self.report.groups for unit in group.with_k]
+        sheet = self.sheet("Xếp hạng")
+        first, last = self.table(
+            sheet,
+            "Xếp hạng theo nhóm",
+            "Chỉ gồm cơ quan đã chấm đủ năm chỉ số; các cơ quan khác ở trang “Chưa đủ dữ liệu”. Bằng K (2 chữ số) thì cùng hạng.",
+            columns,
+            units,
+        )
+        breaks, line = [], first
+        for group in self.report.groups:
+            line += len(group.with_k)
+            if group.with_k and line <= last:
+                breaks.append(line)
+        sheet.set_h_pagebreaks(breaks)
+        if not units:
+            return
+        for column in (4, 5, 6):
+            sheet.conditional_format(
+                first, column, last, column,
+                {"type": "2_color_scale", "min_type": "num", "min_value": 0.5, "max_type": "num", "max_value": 1,
+                 "min_color": "#F4B183", "max_color": "#FFFFFF"},
+            )  # fmt: skip
+        reachable = self.threshold - sum(
+            (Decimal(self.report.parameter(f"{index.lower()}_max", "1")) for index in "ABCE"), Decimal(0)
+        )
+        self.colour(sheet, first, 7, last, {"type": "cell", "criteria": "<=", "value": float(reachable)}, "red")
+        self.colour(sheet, first, 8, last, {"type": "cell", "criteria": "==", "value": 0}, "red")
+        self.colour_verdicts(sheet, first, 10, last)
+
+    def indices(self) -> None:
+        rows = [
+            (group, unit, self.report.indices.get(unit.unit_code, {}).get(index))
+            for group in self.report.groups
+            for unit in group.units
+            for index in INDICES
+        ]
+        columns = (
+            Column("Nhóm", 18, lambda r: (r[0].name, "text")),
+            Column("Mã", 12, lambda r: (r[1].unit_code, "text")),
+            Column("Cơ quan", 30, lambda r: (r[1].unit_name, "text")),
+            Column("Chỉ số", 7, lambda r: (r[2].index_code, "centre")),
+            Column("Nội dung", 26, lambda r: (words.INDEX_NAMES[r[2].index_code], "text")),
+            Column("Tử số", 10, lambda r: (r[2].numerator, "count")),
+            Column("Mẫu số", 10, lambda r: (r[2].denominator, "count")),
+            Column("Loại khỏi tính", 9, lambda r: (r[2].excluded, "integer")),
+            Column("Giá trị", 10, lambda r: (r[2].value, "d" if r[2].index_code == "D" else "index")),
+            Column("Trạng thái", 20, lambda r: (words.STATUSES.get(r[2].status, r[2].status), "text")),
+            Column("Lý do", 38, lambda r: (words.reason(r[2].status_reason), "text")),
+        )
+        sheet = self.sheet("Chỉ số")
+        legend = "; ".join(f"{i}: {words.NUMERATORS[i]} / {words.DENOMINATORS[i]}" for i in INDICES)
+        first, last = self.table(
+            sheet, "Năm chỉ số của từng cơ quan", f"Tử số / mẫu số — {legend}.", columns, [r for r in rows if r[2]]
+        )
+        for status, colour in (("no_data", "amber"), ("awaiting_input", "amber"), ("blocked_by_quality", "red")):
+            rule = {"type": "cell", "criteria": "==", "value": f'"{words.STATUSES[status]}"'}
+            self.colour(sheet, first, 9, last, rule, colour)
+
+    def missing(self) -> None:
+        rows = list(self._missing())
+        columns = (
+            Column("Nhóm", 18, lambda r: (r[0].name, "text")),
+            Column("Mã", 12, lambda r: (r[1].unit_code, "text")),
+            Column("Cơ quan", 30, lambda r: (r[1].unit_name, "text")),
+            Column("Thiếu", 7, lambda r: (r[2].index_code if r[2] else "K", "centre")),
+            Column("Lý do", 40, lambda r: (words.reason((r[2] or r[1]).status_reason), "text")),
+            Column("Ai cần làm gì", 42, lambda r: (words.owed_by((r[2] or r[1]).status_reason), "text")),
+            Column("Điểm đã có", 10, lambda r: (r[1].present if r[2] else None, "d")),
+            Column("Kết luận hiện có", 26, lambda r: (self.conclusion(r[1]), "text")),
+        )
+        sheet = self.sheet("Chưa đủ dữ liệu")
+        first, last = self.table(
+            sheet,
+            "Cơ quan chưa có tổng điểm K",
+            "Thiếu số liệu không có nghĩa là 0 điểm. Mỗi dòng là một chỉ số còn thiếu và việc cần làm để bổ sung.",
+            columns,
+            rows,
+        )
+        for text, colour in (("Không hài lòng", "red"), ("Hài lòng", "green"), ("Chưa", "amber")):
+            self.colour(sheet, first, 7, last, {"type": "text", "criteria": "begins with", "value": text}, colour)
+
+    def _missing(self) -> Iterable[tuple[Group, Unit, Index | None]]:
+        for group in self.report.groups:
+            for unit in group.units:
+                if unit.k is not None:
+                    continue
+                if unit.status != "incomplete":
+                    yield group, unit, None
+                    continue
+                for index in INDICES:
+                    row = self.report.indices.get(unit.unit_code, {}).get(index)
+                    if row is not None and row.status != "scored":
+                        yield group, unit, row
+
+    def parameters(self) -> None:
+        order = [group for group, _ in words.PARAMETER_GROUPS]
+        rows = sorted(
+            self.report.parameters,
+            key=lambda p: (
+                order.index(g) if (g := words.parameter_group(p.parameter)) else len(order),
+                p.policy_id,
+                p.parameter,
+            ),
+        )
+        columns = (
+            Column("Dùng cho", 12, lambda p: (words.parameter_group(p.parameter) or "Chung", "centre")),
+            Column("Tham số", 26, lambda p: (p.parameter, "text")),
+            Column("Giá trị", 16, lambda p: (p.value, "centre")),
+            Column("Vì sao", 110, lambda p: (p.why, "text")),
+        )
+        sheet = self.sheet("Tham số")
+        self.table(
+            sheet,
+            f"Tham số đã áp dụng ({self.report.header.policy_id})",
+            "Chỗ nào Phụ lục không quy định hoặc hiểu được nhiều cách thì lựa chọn được nêu ở đây cùng lý do.",
+            columns,
+            rows,
+        )
+
+    def notes(self) -> None:
+        sheet = self.sheet("Ghi chú")
+        sheet.set_column(0, 0, 30)
+        sheet.set_column(1, 1, 125)
+        sheet.write_string(0, 0, "Cách đọc báo cáo", self.formats["sheet"])
+        row = 2
+        for title, text in (self.period(), *NOTES, *self.provenance()):
+            sheet.write_string(row, 0, title, self.formats["bold"])
+            sheet.write_string(row, 1, text, self.formats["plain"])
+            sheet.set_row(row, 16 * max(1, -(-len(text) // 118)))
+            row += 1
+        sheet.print_area(0, 0, row, 1)
+
+    def period(self) -> tuple[str, str]:
+        header = self.report.header
+        return (
+            "Kỳ đánh giá",
+            f"{words.period_name(header.period_code)} tính từ ngày {words.day(header.period_start)} đến hết ngày "
+            f"{words.day(header.last_day)}. Quý và năm có khoảng thời gian riêng, không lấy trung bình các tháng.",
+        )
+
+    def provenance(self) -> Sequence[tuple[str, str]]:
+        header = self.report.header
+        seen = ", ".join(header.warnings_seen or []) or "không có"
+        return (
+            ("Nguồn gốc số liệu", f"Đợt nạp đến số {header.as_of_batch}; bộ quy tắc {header.rules_sha256}."),
+            ("Kiểm tra chất lượng", f"Lần kiểm tra {header.gate_run_id}. Cảnh báo người ký đã xem: {seen}."),
+            (
+                "Phần mềm",
+                f"Phiên bản {header.code_version}; cách tính của Cổng Dịch vụ công quốc gia: {header.metric_version or '–'}.",
+            ),
+            (
+                "Đối chiếu",
+                f"Nội dung ấn bản {header.edition_id} không thay đổi. Mã SHA-256 {header.content_sha256} cho phép kiểm tra; "
+                "đính chính, nếu có, là ấn bản mới có nêu lý do.",
+            ),
+        )
+
+    # -- pieces ---------------------------------------------------------------------------------------------------
+
+    def sheet(self, name: str) -> Any:
+        sheet, header = self.book.add_worksheet(name), self.report.header
+        sheet.set_landscape()
+        sheet.set_paper(9)
+        sheet.fit_to_pages(1, 0)
+        sheet.set_margins(left=0.5, right=0.5, top=0.6, bottom=0.7)
+        sheet.hide_gridlines(2)
+        sheet.set_footer(
+            f'&L&"{FONT}"&9Ấn bản {header.edition_id} · SHA-256 {header.content_sha256[:16]}…'
+            f'&R&"{FONT}"&9{name} · Trang &P/&N'
+        )
+        return sheet
+
+    def heading(self, sheet: Any, row: int, title: str) -> int:
+        sheet.merge_range(row, 0, row, 9, title, self.formats["section"])
+        return row + 1
+
+    def table(
+        self, sheet: Any, title: str, note: str, columns: Sequence[Column], rows: Sequence[Any]
+    ) -> tuple[int, int]:
+        """A table with a frozen, repeated, filtered header; its first and last row of data."""
+        header = self.report.header
+        sheet.write_string(
+            0,
+            0,
+            f"{title} — {words.period_name(header.period_code)}, ấn bản {header.edition_id}",
+            self.formats["sheet"],
+        )
+        sheet.merge_range(1, 0, 1, len(columns) - 1, note, self.formats["note"])
+        width = sum(column.width for column in columns)
+        sheet.set_row(1, 16 * max(1, -(-len(note) // int(width))))
+        top = 2
+        sheet.set_row(top, 34)
+        for number, column in enumerate(columns):
+            sheet.set_column(number, number, column.width)
+            sheet.write_string(top, number, column.title, self.formats["head"])
+        for line, row in enumerate(rows, start=top + 1):
+            cells = [column.show(row) for column in columns]
+            for number, cell in enumerate(cells):
+                self.put(sheet, line, number, cell)
+            sheet.set_row(line, 15.5 * _lines(cells, columns))
+        last = max(top + len(rows), top + 1)
+        if not rows:
+            sheet.merge_range(last, 0, last, len(columns) - 1, "Không có dòng nào", self.formats["empty"])
+        sheet.autofilter(top, 0, last, len(columns) - 1)
+        sheet.freeze_panes(top + 1, 0)
+        sheet.repeat_rows(top)
+        sheet.print_area(0, 0, last, len(columns) - 1)
+        return top + 1, last
+
+    def put(self, sheet: Any, row: int, column: int, cell: tuple[Any, Any]) -> None:
+        value, style = cell
+        form = self.formats[style] if isinstance(style, str) else style
+        if value is None:
+            sheet.write_string(row, column, "–", self.formats["empty"])
+        elif isinstance(value, str):
+            sheet.write_string(row, column, value, form)
+        else:
+            sheet.write_number(row, column, float(value), form)
+
+    def k(self, k: Decimal | None, bold: bool = False) -> tuple[Any, Any]:
+        """K in bold with as many decimals as it needs not to look like the threshold."""
+        if k is None:
+            return None, "empty"
+        name = f"k{words.k_places(k, self.threshold)}{'_total' if bold else ''}"
+        if name not in self.formats:
+            places = words.k_places(k, self.threshold)
+            form = CELL | {"bold": True, "align": "right", "num_format": f"0.{'0' * places}"}
+            self.formats[name] = self.book.add_format(form | ({"bg_color": GREY} if bold else {}))
+        return k, self.formats[name]
+
+    def sums(self, units: Sequence[Unit], index: str) -> tuple[Decimal, Decimal]:
+        rows = [self.report.indices.get(unit.unit_code, {}).get(index) for unit in units]
+        scored = [row for row in rows if row is not None and row.status == "scored"]
+        return (
+            sum((row.numerator or Decimal(0) for row in scored), Decimal(0)),
+            sum((row.denominator or Decimal(0) for row in scored), Decimal(0)),
+        )
+
+    def flags(self, unit: Unit) -> str:
+        clipped = words.clipped(unit.window_clipped)
+        return words.listed(
+            (
+                *clipped,
+                "không xếp hạng" if clipped else "",
+                "K sát ngưỡng" if unit.near_threshold else "",
+                "Thêm hoặc bớt 1 phản ánh là đổi xếp loại" if unit.small_sample else "",
+                "Không có phản ánh" if unit.no_petitions else "",
+            )
+        )
+
+    def conclusion(self, unit: Unit) -> str:
+        if unit.status == "incomplete":
+            return words.BOUNDS.get(unit.verdict_bound or "", "")
+        return words.STATUSES.get(unit.status, unit.status)
+
+    def colour(self, sheet: Any, first: int, column: int, last: int, rule: Format, colour: str) -> None:
+        sheet.conditional_format(first, column, last, column, rule | {"format": self.formats[colour]})
+
+    def colour_verdicts(self, sheet: Any, first: int, column: int, last: int) -> None:
+        for verdict, colour in (("satisfied", "green"), ("not_satisfied", "red"), ("undetermined", "amber")):
+            rule = {"type": "cell", "criteria": "==", "value": f'"{words.VERDICTS[verdict]}"'}
+            self.colour(sheet, first, column, last, rule, colour)
+
+
+def _index_column(index: str) -> Column:
+    return Column(index, 9, lambda unit: (unit.values[index], "d" if index == "D" else "index"))
+
+
+def _quotient(sums: tuple[Decimal, Decimal]) -> Decimal | None:
+    return sums[0] / sums[1] if sums[1] else None
+
+
+def _lines(cells: Sequence[tuple[Any, Any]], columns: Sequence[Column]) -> int:
+    """How many lines the longest text of a row needs in its column."""
+    return max(
+        (-(-len(value) * 11 // int(column.width * 11)) for (value, _), column in zip(cells, columns, strict=True)
+         if isinstance(value, str) and value),
+        default=1,
+    )  # fmt: skip
+
+
+NOTES = (
+    (
+        "A. Thời gian giải quyết",
+        "Phụ lục, mục I.1. Mỗi hồ sơ có kết quả trong kỳ: đúng hạn 1 điểm, quá hạn 0 điểm. A = tổng điểm / số hồ sơ.",
+    ),
+    (
+        "B. Hướng dẫn hoàn thiện hồ sơ",
+        "Phụ lục, mục I.2. Mỗi hồ sơ đã giải quyết: trả, ngưng chờ bổ sung không quá 1 lần được 1 điểm, từ 2 lần được 0 điểm.",
+    ),
+    (
+        "C. Thái độ",
+        "Phụ lục, mục I.3; Điều 7 khoản 1, Điều 9. Mỗi lượt đánh giá: tốt 1 điểm, không tốt 0 điểm. C = tổng điểm / số lượt.",
+    ),
+    (
+        "D. Phản hồi phản ánh, kiến nghị",
+        "Phụ lục, mục I.4. Điểm nhóm “mức độ hài lòng” của Cổng Dịch vụ công quốc gia, từ 0 đến 18 (Quyết định 766/QĐ-TTg).",
+    ),
+    (
+        "E. Niêm yết công khai",
+        "Phụ lục, mục I.5. Chấm vào cuối kỳ: 1 khi mọi nơi phải niêm yết đều đạt, 0 khi có nơi không đạt.",
+    ),
+    (
+        "K và xếp loại",
+        "Phụ lục, phần II. K = A + B + C + D + E, từ 0 đến 22. Trên 20: hài lòng; dưới 20: không hài lòng; đúng 20: Phụ lục "
+        "không quy định, ghi “chưa xác định”. K in 2 chữ số thập phân; nơi nào 2 chữ số làm K trông như bằng 20 thì in thêm.",
+    ),
+    (
+        "Chưa đủ dữ liệu",
+        "Thiếu một chỉ số thì chưa tính K: thiếu số liệu không phải là 0 điểm. Phần đã có đủ để kết luận thì nêu kết luận.",
+    ),
+    (
+        "Xếp hạng",
+        "Trong từng nhóm, giữa các cơ quan hoạt động trọn kỳ, theo K làm tròn 2 chữ số; bằng nhau thì cùng hạng (1, 1, 3).",
+    ),
+    (
+        "Màu",
+        "Xanh: hài lòng. Đỏ: không hài lòng, E = 0, hoặc D thấp đến mức K không thể vượt 20. Vàng: chưa xác định hoặc thiếu "
+        "số liệu. Cam ở A, B, C: càng đậm càng thấp.",
+    ),
+    (
+        "Sử dụng kết quả",
+        "Điều 3 khoản 7 và Điều 11: một tiêu chuẩn để xem xét mức độ hoàn thành nhiệm vụ; Điều 3 khoản 8: thủ trưởng cơ quan "
+        "có trách nhiệm giải trình kết quả của cơ quan mình.",
+    ),
+    (
+        "Phạm vi phổ biến",
+        "Báo cáo tháng gửi Ủy ban nhân dân Thành phố qua Văn phòng trước ngày 25 (Điều 15). Công khai theo quý và năm (Điều 10); "
+        "điểm thái độ từ quá ít lượt đánh giá không được công khai (Điều 3 khoản 4).",
+    ),
+)
