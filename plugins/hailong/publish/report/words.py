@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 INDEX_NAMES = {
@@ -29,8 +29,8 @@ DENOMINATORS = {
 }
 VERDICTS = {"satisfied": "Hài lòng", "not_satisfied": "Không hài lòng", "undetermined": "Chưa xác định"}
 BOUNDS = {
-    "satisfied_whatever": "Hài lòng, dù chỉ số còn thiếu là bao nhiêu",
-    "not_satisfied_whatever": "Không hài lòng, dù chỉ số còn thiếu là bao nhiêu",
+    "satisfied_whatever": "Chắc chắn hài lòng",
+    "not_satisfied_whatever": "Chắc chắn không hài lòng",
     "open": "Chưa kết luận được",
 }
 STATUSES = {
@@ -47,23 +47,24 @@ REASONS = {
     "sub_unit": "Đơn vị trực thuộc: chỉ chấm A, B, C",
     "receiving_only": "Chỉ tiếp nhận, không giải quyết hồ sơ: chỉ chấm C, E",
     "window_too_short": "Hoạt động quá ít ngày trong kỳ",
-    "portal_score_missing": "Cổng Dịch vụ công quốc gia có phản ánh nhưng không có điểm",
+    "portal_score_missing": "Cổng có phản ánh nhưng không có điểm",
     "no_posting_place": "Danh mục không nêu nơi niêm yết",
     "no_resolved_dossier": "Không có hồ sơ nào có kết quả trong kỳ",
     "no_rating": "Không có lượt đánh giá nào trong kỳ",
-    "no_portal_row": "Cổng Dịch vụ công quốc gia không có dòng của cơ quan trong kỳ",
+    "no_portal_row": "Cổng không có số liệu của cơ quan trong kỳ",
+    "posting_unchecked": "Chưa có kết quả kiểm tra niêm yết còn giá trị",
 }
 OWED_BY = {
     "before_policy": "Không ai",
     "sub_unit": "Không ai",
     "receiving_only": "Không ai",
     "window_too_short": "Không ai",
-    "portal_score_missing": "Văn phòng UBND Thành phố đề nghị Cổng Dịch vụ công quốc gia bổ sung điểm",
+    "portal_score_missing": "Văn phòng UBND Thành phố: đề nghị Cổng bổ sung điểm",
     "no_posting_place": "Sở Nội vụ bổ sung nơi niêm yết vào danh mục cơ quan",
-    "no_resolved_dossier": "Cơ quan xác nhận không phát sinh hồ sơ, hoặc kiểm tra việc đồng bộ hồ sơ",
-    "no_rating": "Cơ quan mời người dân đánh giá và kiểm tra kết nối thiết bị đánh giá",
-    "no_portal_row": "Văn phòng UBND Thành phố đề nghị Cổng Dịch vụ công quốc gia bổ sung cơ quan",
-    "posting_unchecked": "Văn phòng UBND Thành phố kiểm tra, hoặc cơ quan tự kiểm tra việc niêm yết",
+    "no_resolved_dossier": "Cơ quan: xác nhận không có hồ sơ, hoặc kiểm tra đồng bộ",
+    "no_rating": "Cơ quan: mời người dân đánh giá, kiểm tra kết nối thiết bị",
+    "no_portal_row": "Văn phòng UBND Thành phố: đề nghị Cổng bổ sung cơ quan",
+    "posting_unchecked": "Văn phòng UBND Thành phố kiểm tra, hoặc cơ quan tự kiểm tra",
 }
 PLACES = {"desk": "Bộ phận Một cửa", "website": "Trang thông tin điện tử"}
 CLIPPED = {
@@ -121,6 +122,9 @@ def day(value: date) -> str:
 
 
 def moment(value: datetime) -> str:
+    """A local time; midnight is the end of the day before."""
+    if value.time() == time():
+        return f"hết ngày {day(value.date() - timedelta(days=1))}"
     return f"{value:%H} giờ {value:%M}, ngày {day(value)}"
 
 

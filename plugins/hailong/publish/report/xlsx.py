@@ -5,6 +5,8 @@ The same edition gives the same bytes: no clock but the edition's own, no order 
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,25 +22,27 @@ from hailong.publish.report.data import INDICES, ZONE, Group, Index, Report, Uni
 FONT = "Times New Roman"
 GREEN, RED, AMBER, GREY, BLUE = "#E2F0D9", "#F8D7D3", "#FFF2CC", "#EDEDED", "#1F3864"
 BEST = 5
+STYLES = {"A": "index", "B": "index", "C": "index", "D": "d", "E": "whole"}
 
 Format = dict[str, Any]
 BASE: Format = {"font_name": FONT, "font_size": 11, "valign": "vcenter"}
 CELL: Format = BASE | {"border": 1, "border_color": "#BFBFBF"}
 FORMATS: dict[str, Format] = {
-    "text": CELL | {"text_wrap": True},
+    "text": CELL | {"text_wrap": True, "indent": 1},
     "centre": CELL | {"align": "center"},
-    "integer": CELL | {"num_format": "#,##0", "align": "right"},
-    "count": CELL | {"num_format": "#,##0.######", "align": "right"},
-    "index": CELL | {"num_format": "0.0000", "align": "right"},
-    "d": CELL | {"num_format": "0.00", "align": "right"},
-    "share": CELL | {"num_format": "0.0%", "align": "right"},
+    "integer": CELL | {"num_format": "#,##0_-_-", "align": "right"},
+    "count": CELL | {"num_format": "#,##0.######_-_-", "align": "right"},
+    "index": CELL | {"num_format": "0.0000_-_-", "align": "right"},
+    "d": CELL | {"num_format": "0.00_-_-", "align": "right"},
+    "share": CELL | {"num_format": "0.0%_-_-", "align": "right"},
+    "whole": CELL | {"num_format": "0_-_-", "align": "right"},
     "empty": CELL | {"align": "center", "font_color": "#7F7F7F"},
     "head": CELL | {"bold": True, "text_wrap": True, "align": "center", "bg_color": BLUE, "font_color": "#FFFFFF"},
-    "total": CELL | {"bold": True, "bg_color": GREY},
-    "total_integer": CELL | {"bold": True, "bg_color": GREY, "num_format": "#,##0", "align": "right"},
-    "total_index": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0000", "align": "right"},
-    "total_share": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0%", "align": "right"},
-    "total_d": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.00", "align": "right"},
+    "total": CELL | {"bold": True, "bg_color": GREY, "indent": 1},
+    "total_integer": CELL | {"bold": True, "bg_color": GREY, "num_format": "#,##0_-_-", "align": "right"},
+    "total_index": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0000_-_-", "align": "right"},
+    "total_share": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0%_-_-", "align": "right"},
+    "total_d": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.00_-_-", "align": "right"},
     "plain": BASE | {"text_wrap": True},
     "label": BASE | {"font_color": "#595959"},
     "bold": BASE | {"bold": True, "text_wrap": True},
@@ -101,7 +105,7 @@ class Writer:
 
     def overview(self) -> None:
         sheet, header, formats = self.sheet("Tổng quan"), self.report.header, self.formats
-        for column, width in enumerate((26, 10, 10, 12, 12, 12, 12, 12, 12, 12)):
+        for column, width in enumerate((27, 10, 10, 12, 15, 12, 13, 12, 12, 21)):
             sheet.set_column(column, column, width)
         sheet.merge_range("A1:D1", "ỦY BAN NHÂN DÂN THÀNH PHỐ HỒ CHÍ MINH", formats["office"])
         sheet.merge_range("A2:D2", "VĂN PHÒNG", formats["motto"])
@@ -128,6 +132,7 @@ class Writer:
         row = self.pooled(sheet, row + 1)
         sheet.set_h_pagebreaks([row + 1])
         row = self.extremes(sheet, row + 1)
+        row = self.absent(sheet, row + 1)
         sheet.print_area(0, 0, row, 9)
 
     def facts(self, sheet: Any, row: int) -> int:
@@ -219,35 +224,75 @@ class Writer:
             if not group.ranked:
                 continue
             each = min(BEST, len(group.ranked) // 2 or 1)
+            first = sum(unit.rank_in_group == 1 for unit in group.ranked)
+            ties = f" ({first} cơ quan cùng hạng 1)" if first > 1 else ""
             row += 1
-            sheet.merge_range(row, 0, row, 4, f"{group.name}: {each} cơ quan cao nhất", self.formats["bold"])
-            sheet.merge_range(row, 5, row, 9, f"{each} cơ quan thấp nhất", self.formats["bold"])
+            sheet.merge_range(row, 0, row, 4, f"{group.name}: cao nhất{ties}", self.formats["bold"])
+            sheet.merge_range(row, 5, row, 9, f"{group.name}: thấp nhất", self.formats["bold"])
             row += 1
-            for left in (0, 5):
+            for left, title in ((0, "Xếp loại"), (5, "Mất điểm nhiều nhất")):
                 sheet.merge_range(row, left, row, left + 1, "Cơ quan", self.formats["head"])
-                for offset, title in enumerate(("Hạng", "K", "Xếp loại"), start=2):
-                    sheet.write_string(row, left + offset, title, self.formats["head"])
-            best, worst = group.ranked[:each], group.ranked[-each:]
-            for left, units in ((0, best), (5, tuple(reversed(worst)))):
-                for line, unit in enumerate(units, start=row + 1):
+                for offset, name in enumerate(("Hạng", "K", title), start=2):
+                    sheet.write_string(row, left + offset, name, self.formats["head"])
+            best, worst = group.ranked[:each], tuple(reversed(group.ranked[-each:]))
+            for line, (high, low) in enumerate(zip(best, worst, strict=True), start=row + 1):
+                for left, unit, last in (
+                    (0, high, words.VERDICTS.get(high.verdict or "", "")),
+                    (5, low, self.loss(low)),
+                ):
                     sheet.merge_range(line, left, line, left + 1, unit.unit_name, self.formats["text"])
                     self.put(sheet, line, left + 2, (unit.rank_in_group, "centre"))
                     self.put(sheet, line, left + 3, self.k(unit.k))
-                    self.put(sheet, line, left + 4, (words.VERDICTS.get(unit.verdict or "", ""), "centre"))
-                self.colour_verdicts(sheet, row + 1, left + 4, row + each)
+                    self.put(sheet, line, left + 4, (last, "centre"))
+                sheet.set_row(line, 16 * max(_wrapped(high.unit_name, 37), _wrapped(low.unit_name, 25)))
+            self.colour_verdicts(sheet, row + 1, 4, row + each)
+            self.colour_k(sheet, row + 1, 8, row + each)
             row += each + 1
         return row
+
+    def loss(self, unit: Unit) -> str:
+        """The index that lost most against its maximum, and how many points."""
+        lost = [(self.maximum(index) - value, index) for index, value in unit.values.items() if value is not None]
+        points, index = max(lost, key=lambda pair: (pair[0], pair[1] == "D"))
+        return f"{index}: −{words.number(points)}" if points > 0 else "–"
+
+    def maximum(self, index: str) -> Decimal:
+        return Decimal(self.report.parameter(f"{index.lower()}_max", "18" if index == "D" else "1"))
+
+    def absent(self, sheet: Any, row: int) -> int:
+        """Why indices are missing, how often, and who has to do what."""
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        for unit in self.report.units:
+            for index, entry in self.report.indices.get(unit.unit_code, {}).items():
+                if unit.status == "incomplete" and entry.status != "scored":
+                    found[(entry.status_reason or entry.status).partition(":")[0]][index] += 1
+        if not found:
+            return row
+        row = self.heading(sheet, row, "4. Vì sao chưa đủ chỉ số")
+        sheet.merge_range(row, 0, row, 1, "Lý do", self.formats["head"])
+        for column, index in enumerate(INDICES, start=2):
+            sheet.write_string(row, column, index, self.formats["head"])
+        sheet.merge_range(row, 7, row, 9, "Ai cần làm gì", self.formats["head"])
+        for code, counts in sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0])):
+            row += 1
+            text, todo = words.REASONS.get(code, words.STATUSES.get(code, code)), words.owed_by(code)
+            sheet.merge_range(row, 0, row, 1, text, self.formats["text"])
+            for column, index in enumerate(INDICES, start=2):
+                self.put(sheet, row, column, (counts[index] or None, "integer"))
+            sheet.merge_range(row, 7, row, 9, todo, self.formats["text"])
+            sheet.set_row(row, 16 * max(_wrapped(text, 37), _wrapped(todo, 45)))
+        return row + 1
 
     def ranking(self) -> None:
         columns = (
             Column("Nhóm", 18, lambda u: (u.peer_group_name, "text")),
             Column("Hạng", 7, lambda u: (u.rank_in_group, "centre")),
             Column("Mã", 12, lambda u: (u.unit_code, "text")),
-            Column("Cơ quan", 34, lambda u: (u.unit_name, "text")),
+            Column("Cơ quan", 32, lambda u: (u.unit_name, "text")),
             *(_index_column(index) for index in INDICES),
-            Column("K", 11, lambda u: self.k(u.k)),
+            Column("K", 10, lambda u: self.k(u.k)),
             Column("Xếp loại", 15, lambda u: (words.VERDICTS.get(u.verdict or "", ""), "centre")),
-            Column("Lưu ý", 40, lambda u: (self.flags(u), "text")),
+            Column("Lưu ý", 41, lambda u: (self.flags(u), "text")),
         )
         units = [unit for group in self.report.groups for unit in group.with_k]
         sheet = self.sheet("Xếp hạng")
@@ -266,15 +311,13 @@ class Writer:
         sheet.set_h_pagebreaks(breaks)
         if not units:
             return
-        for column in (4, 5, 6):
+        for column in (4, 5, 6):  # A, B, C
             sheet.conditional_format(
                 first, column, last, column,
                 {"type": "2_color_scale", "min_type": "num", "min_value": 0.5, "max_type": "num", "max_value": 1,
                  "min_color": "#F4B183", "max_color": "#FFFFFF"},
             )  # fmt: skip
-        reachable = self.threshold - sum(
-            (Decimal(self.report.parameter(f"{index.lower()}_max", "1")) for index in "ABCE"), Decimal(0)
-        )
+        reachable = self.threshold - sum((self.maximum(index) for index in "ABCE"), Decimal(0))
         self.colour(sheet, first, 7, last, {"type": "cell", "criteria": "<=", "value": float(reachable)}, "red")
         self.colour(sheet, first, 8, last, {"type": "cell", "criteria": "==", "value": 0}, "red")
         self.colour_verdicts(sheet, first, 10, last)
@@ -295,7 +338,7 @@ class Writer:
             Column("Tử số", 10, lambda r: (r[2].numerator, "count")),
             Column("Mẫu số", 10, lambda r: (r[2].denominator, "count")),
             Column("Loại khỏi tính", 9, lambda r: (r[2].excluded, "integer")),
-            Column("Giá trị", 10, lambda r: (r[2].value, "d" if r[2].index_code == "D" else "index")),
+            Column("Giá trị", 10, lambda r: (r[2].value, STYLES[r[2].index_code])),
             Column("Trạng thái", 20, lambda r: (words.STATUSES.get(r[2].status, r[2].status), "text")),
             Column("Lý do", 38, lambda r: (words.reason(r[2].status_reason), "text")),
         )
@@ -313,12 +356,12 @@ class Writer:
         columns = (
             Column("Nhóm", 18, lambda r: (r[0].name, "text")),
             Column("Mã", 12, lambda r: (r[1].unit_code, "text")),
-            Column("Cơ quan", 30, lambda r: (r[1].unit_name, "text")),
-            Column("Thiếu", 7, lambda r: (r[2].index_code if r[2] else "K", "centre")),
-            Column("Lý do", 40, lambda r: (words.reason((r[2] or r[1]).status_reason), "text")),
-            Column("Ai cần làm gì", 42, lambda r: (words.owed_by((r[2] or r[1]).status_reason), "text")),
+            Column("Cơ quan", 26, lambda r: (r[1].unit_name, "text")),
+            Column("Thiếu", 8, lambda r: (r[2].index_code if r[2] else "K", "centre")),
+            Column("Lý do", 34, lambda r: (words.reason((r[2] or r[1]).status_reason), "text")),
+            Column("Ai cần làm gì", 38, lambda r: (words.owed_by((r[2] or r[1]).status_reason), "text")),
             Column("Điểm đã có", 10, lambda r: (r[1].present if r[2] else None, "d")),
-            Column("Kết luận hiện có", 26, lambda r: (self.conclusion(r[1]), "text")),
+            Column("Kết luận hiện có", 24, lambda r: (self.conclusion(r[1]), "text")),
         )
         sheet = self.sheet("Chưa đủ dữ liệu")
         first, last = self.table(
@@ -328,8 +371,9 @@ class Writer:
             columns,
             rows,
         )
-        for text, colour in (("Không hài lòng", "red"), ("Hài lòng", "green"), ("Chưa", "amber")):
-            self.colour(sheet, first, 7, last, {"type": "text", "criteria": "begins with", "value": text}, colour)
+        for bound, colour in (("satisfied_whatever", "green"), ("not_satisfied_whatever", "red"), ("open", "amber")):
+            rule = {"type": "cell", "criteria": "==", "value": f'"{words.BOUNDS[bound]}"'}
+            self.colour(sheet, first, 7, last, rule, colour)
 
     def _missing(self) -> Iterable[tuple[Group, Unit, Index | None]]:
         for group in self.report.groups:
@@ -356,9 +400,9 @@ class Writer:
         )
         columns = (
             Column("Dùng cho", 12, lambda p: (words.parameter_group(p.parameter) or "Chung", "centre")),
-            Column("Tham số", 26, lambda p: (p.parameter, "text")),
+            Column("Tham số", 25, lambda p: (p.parameter, "text")),
             Column("Giá trị", 16, lambda p: (p.value, "centre")),
-            Column("Vì sao", 110, lambda p: (p.why, "text")),
+            Column("Vì sao", 95, lambda p: (p.why, "text")),
         )
         sheet = self.sheet("Tham số")
         self.table(
@@ -371,14 +415,14 @@ class Writer:
 
     def notes(self) -> None:
         sheet = self.sheet("Ghi chú")
-        sheet.set_column(0, 0, 30)
-        sheet.set_column(1, 1, 125)
+        sheet.set_column(0, 0, 32)
+        sheet.set_column(1, 1, 105)
         sheet.write_string(0, 0, "Cách đọc báo cáo", self.formats["sheet"])
         row = 2
         for title, text in (self.period(), *NOTES, *self.provenance()):
             sheet.write_string(row, 0, title, self.formats["bold"])
             sheet.write_string(row, 1, text, self.formats["plain"])
-            sheet.set_row(row, 16 * max(1, -(-len(text) // 118)))
+            sheet.set_row(row, 15.5 * _wrapped(text, 105) + 4)
             row += 1
         sheet.print_area(0, 0, row, 1)
 
@@ -424,6 +468,7 @@ class Writer:
 
     def heading(self, sheet: Any, row: int, title: str) -> int:
         sheet.merge_range(row, 0, row, 9, title, self.formats["section"])
+        sheet.set_row(row, 22)
         return row + 1
 
     def table(
@@ -439,7 +484,7 @@ class Writer:
         )
         sheet.merge_range(1, 0, 1, len(columns) - 1, note, self.formats["note"])
         width = sum(column.width for column in columns)
-        sheet.set_row(1, 16 * max(1, -(-len(note) // int(width))))
+        sheet.set_row(1, 16 * _wrapped(note, width))
         top = 2
         sheet.set_row(top, 34)
         for number, column in enumerate(columns):
@@ -476,7 +521,7 @@ class Writer:
         name = f"k{words.k_places(k, self.threshold)}{'_total' if bold else ''}"
         if name not in self.formats:
             places = words.k_places(k, self.threshold)
-            form = CELL | {"bold": True, "align": "right", "num_format": f"0.{'0' * places}"}
+            form = CELL | {"bold": True, "align": "right", "num_format": f"0.{'0' * places}_-_-"}
             self.formats[name] = self.book.add_format(form | ({"bg_color": GREY} if bold else {}))
         return k, self.formats[name]
 
@@ -495,7 +540,7 @@ class Writer:
                 *clipped,
                 "không xếp hạng" if clipped else "",
                 "K sát ngưỡng" if unit.near_threshold else "",
-                "Thêm hoặc bớt 1 phản ánh là đổi xếp loại" if unit.small_sample else "",
+                "1 phản ánh có thể đổi xếp loại" if unit.small_sample else "",
                 "Không có phản ánh" if unit.no_petitions else "",
             )
         )
@@ -508,6 +553,11 @@ class Writer:
     def colour(self, sheet: Any, first: int, column: int, last: int, rule: Format, colour: str) -> None:
         sheet.conditional_format(first, column, last, column, rule | {"format": self.formats[colour]})
 
+    def colour_k(self, sheet: Any, first: int, column: int, last: int) -> None:
+        for criteria, colour in ((">", "green"), ("<", "red"), ("==", "amber")):
+            rule = {"type": "cell", "criteria": criteria, "value": float(self.threshold)}
+            self.colour(sheet, first, column, last, rule, colour)
+
     def colour_verdicts(self, sheet: Any, first: int, column: int, last: int) -> None:
         for verdict, colour in (("satisfied", "green"), ("not_satisfied", "red"), ("undetermined", "amber")):
             rule = {"type": "cell", "criteria": "==", "value": f'"{words.VERDICTS[verdict]}"'}
@@ -515,7 +565,7 @@ class Writer:
 
 
 def _index_column(index: str) -> Column:
-    return Column(index, 9, lambda unit: (unit.values[index], "d" if index == "D" else "index"))
+    return Column(index, 9, lambda unit: (unit.values[index], STYLES[index]))
 
 
 def _quotient(sums: tuple[Decimal, Decimal]) -> Decimal | None:
@@ -525,10 +575,14 @@ def _quotient(sums: tuple[Decimal, Decimal]) -> Decimal | None:
 def _lines(cells: Sequence[tuple[Any, Any]], columns: Sequence[Column]) -> int:
     """How many lines the longest text of a row needs in its column."""
     return max(
-        (-(-len(value) * 11 // int(column.width * 11)) for (value, _), column in zip(cells, columns, strict=True)
-         if isinstance(value, str) and value),
-        default=1,
-    )  # fmt: skip
+        _wrapped(value, column.width) if isinstance(value, str) else 1
+        for (value, _), column in zip(cells, columns, strict=True)
+    )
+
+
+def _wrapped(text: str, width: float) -> int:
+    """Lines that a text takes in a column: the font is a little narrower than the digits that widths count in."""
+    return max(1, len(textwrap.wrap(text, max(4, int(width * 1.3) - 2))))
 
 
 NOTES = (
@@ -564,6 +618,11 @@ NOTES = (
     (
         "Xếp hạng",
         "Trong từng nhóm, giữa các cơ quan hoạt động trọn kỳ, theo K làm tròn 2 chữ số; bằng nhau thì cùng hạng (1, 1, 3).",
+    ),
+    (
+        "Lưu ý ở trang Xếp hạng",
+        "“1 phản ánh có thể đổi xếp loại”: thêm hoặc bớt một phản ánh, đúng hoặc trễ hạn, thì K sang bên kia ngưỡng, vì số "
+        "phản ánh quá ít. “Không có phản ánh”: 12 trong 18 điểm của D có được khi không có phản ánh nào.",
     ),
     (
         "Màu",
