@@ -61,8 +61,7 @@ def approve(
         seen = sorted(set(warnings_seen))
         if decision == "approved":
             _checked(connection, candidate_id, digest, seen)
-        standing = latest(connection, candidate_id)
-        if standing == (decision, by):
+        if latest(connection, candidate_id) == (decision, by, digest, seen):
             return Approval(candidate_id, digest, decision, by, created=False)
         connection.execute(
             "insert into publish.approval (candidate_id, content_sha256, decision, decided_by, warnings_seen, channel) "
@@ -92,13 +91,36 @@ def header(connection: psycopg.Connection, candidate_id: str) -> tuple[str, str]
     return row[0], row[1]
 
 
-def latest(connection: psycopg.Connection, candidate_id: str) -> tuple[str, str] | None:
-    """(decision, decided_by) that stands for a candidate."""
+def latest(connection: psycopg.Connection, candidate_id: str) -> tuple[str, str, str, list[str]] | None:
+    """(decision, decided_by, checksum, warnings seen) that stands for a candidate."""
     row = connection.execute(
-        "select decision, decided_by from publish.approval where candidate_id = %s order by decided_at desc limit 1",
+        "select decision, decided_by, content_sha256, warnings_seen from publish.approval where candidate_id = %s "
+        "order by decided_at desc limit 1",
         (candidate_id,),
     ).fetchone()
-    return (row[0], row[1]) if row else None
+    return (row[0], row[1], row[2], row[3]) if row else None
+
+
+def signature(settings: Settings, connection: psycopg.Connection, candidate_id: str) -> GateRun:
+    """Prove that a candidate may be published as it stands now; the run of the gate that its signature rests on.
+
+    Everything that was asked of the signer is asked again: rows of `publish.approval` may come by other ways than
+    `approve`, and the gate may have warned anew since. PermanentError says what is missing.
+    """
+    digest, requested_by = header(connection, candidate_id)
+    standing = latest(connection, candidate_id)
+    if standing is None:
+        raise PermanentError(f"candidate {candidate_id} is not signed: `hailong approve {candidate_id} --by NAME`")
+    decision, by, signed_digest, seen = standing
+    if decision != "approved":
+        raise PermanentError(f"candidate {candidate_id} was refused by {by}: repair, build, and copy a new candidate")
+    if signed_digest != digest:
+        raise PermanentError(f"candidate {candidate_id} was signed at another checksum: it must be signed anew")
+    if settings.signers:
+        _may_sign(settings, by, requested_by, candidate_id)
+    elif by == requested_by:
+        raise PermanentError(f"'{by}' asked for {candidate_id} and signed it: somebody else must sign")
+    return _checked(connection, candidate_id, digest, seen)
 
 
 def gate_run(connection: psycopg.Connection, candidate_id: str, digest: str) -> GateRun:
@@ -139,7 +161,7 @@ def _may_sign(settings: Settings, by: str, requested_by: str, candidate_id: str)
         raise PermanentError(f"'{by}' asked for {candidate_id} and may not sign it: somebody else must")
 
 
-def _checked(connection: psycopg.Connection, candidate_id: str, digest: str, seen: Sequence[str]) -> None:
+def _checked(connection: psycopg.Connection, candidate_id: str, digest: str, seen: Sequence[str]) -> GateRun:
     run = gate_run(connection, candidate_id, digest)
     unseen = [warning for warning in run.warnings if warning not in seen]
     if unseen:
@@ -148,3 +170,4 @@ def _checked(connection: psycopg.Connection, candidate_id: str, digest: str, see
             f"the gate warns about candidate {candidate_id} and the signature does not quote it: {', '.join(unseen)}. "
             f"Read them (run {run.run_id}), then sign with {quoted}"
         )
+    return run

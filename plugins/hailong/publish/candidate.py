@@ -74,7 +74,12 @@ def create(settings: Settings, period_code: str, requested_by: str) -> Candidate
         found = _newest(connection, period)
         if found is None or found.content_sha256 != digest:
             found = _copy(connection, settings, period, build_id, as_of, rules, digest, requested_by)
-        return _with_edition(connection, found)
+        said = _with_edition(connection, found)
+    if said.published_as:  # nothing will be published, so nobody else would see that a killed run left no files
+        from hailong.publish.edition import write_files
+
+        write_files(settings, said.published_as)
+    return said
 
 
 def newest(settings: Settings, period_code: str) -> Candidate:

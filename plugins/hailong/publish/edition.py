@@ -13,8 +13,9 @@ from psycopg import sql
 from hailong.errors import PermanentError
 from hailong.periods import Period, parse_period
 from hailong.publish import LOCK, ROLE
-from hailong.publish.approval import gate_run, header
+from hailong.publish.approval import header, signature
 from hailong.publish.candidate import INDEX_COLUMNS, K_COLUMNS, PARAMETER_COLUMNS, names
+from hailong.publish.checksum import content_sha256
 from hailong.publish.report import RENDERER_VERSION, render
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
@@ -45,12 +46,12 @@ def publish(settings: Settings, period_code: str, by: str) -> Edition:
     period = parse_period(settings.rules, period_code)
     with connect(settings, ROLE) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
-        edition_id, digest, created = _tables(connection, period, by)
+        edition_id, digest, created = _tables(settings, connection, period, by)
     folder = write_files(settings, edition_id)
     return Edition(edition_id, period.code, digest, folder, created)
 
 
-def _tables(connection: psycopg.Connection, period: Period, by: str) -> tuple[str, str, bool]:
+def _tables(settings: Settings, connection: psycopg.Connection, period: Period, by: str) -> tuple[str, str, bool]:
     row = connection.execute(
         "select candidate_id from publish.candidate where period_code = %s and calendar_code = %s "
         "order by created_at desc limit 1",
@@ -74,20 +75,7 @@ def _tables(connection: psycopg.Connection, period: Period, by: str) -> tuple[st
             f"the period {period} has the edition {standing[0]} with other content than candidate {candidate_id}. "
             "What was said is not overwritten: a correction is a restatement with a reason, signed anew"
         )
-    signed = connection.execute(
-        "select decision, decided_by, content_sha256 from publish.approval where candidate_id = %s "
-        "order by decided_at desc limit 1",
-        (candidate_id,),
-    ).fetchone()
-    if signed is None:
-        raise PermanentError(f"candidate {candidate_id} is not signed: `hailong approve {candidate_id} --by NAME`")
-    if signed[0] != "approved":
-        raise PermanentError(
-            f"candidate {candidate_id} was refused by {signed[1]}: repair, build, and copy a new candidate"
-        )
-    if signed[2] != digest:
-        raise PermanentError(f"candidate {candidate_id} was signed at another checksum: it must be signed anew")
-    run = gate_run(connection, candidate_id, digest)
+    run = signature(settings, connection, candidate_id)
     edition_id = f"{period.code}.e1"
     connection.execute(
         "insert into publish.edition (edition_id, period_code, calendar_code, period_start, period_end, edition_no, "
@@ -108,6 +96,11 @@ def _tables(connection: psycopg.Connection, period: Period, by: str) -> tuple[st
             ),
             (edition_id, candidate_id),
         )  # fmt: skip
+    if content_sha256(connection, "edition", edition_id) != digest:
+        raise PermanentError(
+            f"the rows of edition {edition_id} do not have the checksum that was signed: nothing was published. "
+            "Something changes rows on their way in: look at the triggers and columns of publish.k_score, publish.index_score"
+        )
     return edition_id, digest, True
 
 
