@@ -26,7 +26,7 @@ from hailong.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 app = typer.Typer(

@@ -97,7 +97,7 @@ BUILT = {
     "marts.k_score": (),
 }
 PUBLISHED = {
-    "publish.edition": ("published_at", "build_id", "as_of_batch", "candidate_id", "gate_run_id"),
+    "publish.edition": ("published_at", "build_id", "as_of_batch", "candidate_id", "gate_run_id", "code_version"),
     "publish.k_score": (),
     "publish.index_score": (),
     "publish.artifact": ("created_at", "sha256", "bytes"),
@@ -190,13 +190,15 @@ def test_killed_publish_leaves_no_half_edition(disturbed: Settings, clean: Setti
     def files_begun(_: psycopg.Connection) -> bool:
         return any(disturbed.editions.glob("**/*"))
 
+    kills = 0
     for moment in (inserted, files_begun):
-        killed_when(disturbed, moment, "publish", "--period", PERIOD, "--by", "engineer")
+        kills += killed_when(disturbed, moment, "publish", "--period", PERIOD, "--by", "engineer")
         wait_until_quiet(disturbed)
         with connect(disturbed) as connection:
             editions = connection.execute("select count(*) from publish.edition").fetchone()
             rows = connection.execute("select count(*) from publish.k_score").fetchone()
         assert editions and rows and bool(editions[0]) == bool(rows[0])
+    assert kills > 0, "the publication was never caught in the act"
     for _ in range(2):
         run(disturbed, "publish", "--period", PERIOD, "--by", "engineer")
     assert dump(disturbed, PUBLISHED) == dump(clean, PUBLISHED)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import openpyxl
 import psycopg
 import pytest
 from rich.console import Console
 
 from hailong.errors import PermanentError, UsageError
 from hailong.extract.run import ingest
-from hailong.publish import candidate, edition
+from hailong.publish import candidate, edition, report
 from hailong.publish.approval import approve
 from hailong.publish.checksum import content_sha256
 from hailong.publish.explain import explain
+from hailong.publish.report import words
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
@@ -225,6 +229,105 @@ def test_a_copy_that_was_changed_behind_our_back_is_neither_signed_nor_published
         approve(built, changed.candidate_id, "signer")
     with pytest.raises(PermanentError, match="were changed after it was copied"):
         edition.publish(built, "2026-09", "engineer")
+
+
+def test_the_report_shows_what_publish_holds(built: Settings, published: edition.Edition) -> None:
+    book = openpyxl.load_workbook(next(published.folder.glob("*.xlsx")))
+    with connect(built) as connection:
+        scores = connection.execute(
+            "select unit_code, a, b, c, d, e, k, rank_in_group from publish.k_score where edition_id = %s",
+            (published.edition_id,),
+        ).fetchall()
+        indices = connection.execute(
+            "select unit_code, index_code, numerator, denominator, excluded, value, status, status_reason "
+            "from publish.index_score where edition_id = %s",
+            (published.edition_id,),
+        ).fetchall()
+        parameters = connection.execute("select parameter, value, why from publish.edition_parameter").fetchall()
+
+    def number(value: Decimal | int | None) -> float | str:
+        return "–" if value is None else float(value)
+
+    ranked = {row[2]: [*row[4:9], row[9], row[1]] for row in book["Xếp hạng"].iter_rows(min_row=4, values_only=True)}
+    assert ranked == {
+        unit: [number(v) for v in (*values, k, rank)] for unit, *values, k, rank in scores if k is not None
+    }
+    assert len(ranked) > 50
+    shown = {(row[1], row[3]): list(row[5:9]) for row in book["Chỉ số"].iter_rows(min_row=4, values_only=True)}
+    assert shown == {(unit, index): [number(v) for v in values] for unit, index, *values, _, _ in indices}
+    missing = {row[1] for row in book["Chưa đủ dữ liệu"].iter_rows(min_row=4, values_only=True)}
+    assert missing == {unit for unit, *_, k, _ in scores if k is None}
+    assert sorted(row[1:] for row in book["Tham số"].iter_rows(min_row=4, values_only=True)) == sorted(parameters)
+    for _, _, *_, status, reason in indices:  # every word of the closed lists has its Vietnamese
+        assert status in words.STATUSES
+        assert reason is None or words.reason(reason) != reason
+    overview = " ".join(str(v) for row in book["Tổng quan"].iter_rows(values_only=True) for v in row if v)
+    assert published.edition_id in overview
+    assert published.content_sha256 in overview
+    assert "signer" in overview
+
+
+def test_the_report_made_elsewhere_has_the_recorded_bytes(
+    built: Settings, published: edition.Edition, tmp_path: Path
+) -> None:
+    made = report.build(built, PERIOD, None, tmp_path / "elsewhere")
+    assert [path.read_bytes() for path in made] == [(published.folder / path.name).read_bytes() for path in made]
+    with pytest.raises(PermanentError, match=r"no edition 2; there is 2026-10\.e1"):
+        report.build(built, PERIOD, 2, tmp_path)
+    with pytest.raises(PermanentError, match="has no edition to report"):
+        report.build(built, "2026-11", None, tmp_path)
+
+
+def test_an_edition_without_its_files_is_finished_by_whoever_comes_next(
+    built: Settings, published: edition.Edition
+) -> None:
+    before = {path.name: path.read_bytes() for path in published.folder.iterdir()}
+    shutil.rmtree(published.folder)
+    half = built.editions / f".{published.edition_id}.new"
+    half.mkdir()
+    (half / "half").write_text("a killed run's")
+    assert candidate.create(built, PERIOD, "engineer").published_as == published.edition_id
+    assert {path.name: path.read_bytes() for path in published.folder.iterdir()} == before
+    assert not half.exists()
+
+
+def test_a_signature_does_not_cover_what_the_gate_said_later(built: Settings) -> None:
+    name = candidate.create(built, "2026-08", "engineer").candidate_id
+    gate_says(built, name, "pass")
+    assert approve(built, name, "signer").created
+    assert not approve(built, name, "signer").created
+    gate_says(built, name, "warn", ("cand.new", "warning"))
+    with pytest.raises(PermanentError, match=r"does not quote it: cand\.new"):
+        edition.publish(built, "2026-08", "engineer")
+    assert approve(built, name, "signer", warnings_seen=["cand.new"]).created
+    gate_says(built, name, "stop", ("cand.worse", "critical"))
+    with pytest.raises(PermanentError, match="the gate stopped"):
+        edition.publish(built, "2026-08", "engineer")
+
+
+def test_a_signature_of_the_requester_or_at_another_checksum_is_worth_nothing(built: Settings) -> None:
+    name = candidate.create(built, "2026-Q3", "engineer").candidate_id
+    gate_says(built, name, "pass")
+
+    def signed_by_hand(by: str, digest: str) -> None:
+        with connect(built, role="hailong_publisher") as connection:
+            connection.execute(
+                "insert into publish.approval (candidate_id, content_sha256, decision, decided_by, warnings_seen, channel)"
+                " select candidate_id, coalesce(%s, content_sha256), 'approved', %s, '{}', 'cli' from publish.candidate "
+                "where candidate_id = %s",
+                (digest or None, by, name),
+            )
+
+    signed_by_hand("engineer", "")
+    with pytest.raises(PermanentError, match="somebody else must"):
+        edition.publish(replace(built, signers=()), "2026-Q3", "engineer")
+    signed_by_hand("passer-by", "")
+    with pytest.raises(PermanentError, match="may not sign"):
+        edition.publish(built, "2026-Q3", "engineer")
+    signed_by_hand("signer", "f" * 64)
+    with pytest.raises(PermanentError, match="another checksum"):
+        edition.publish(built, "2026-Q3", "engineer")
+    assert count(built, "edition") == 1
 
 
 def text_of(settings: Settings, unit: str, period: str, **options: object) -> str:
