@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import httpx
@@ -47,6 +47,16 @@ class AirflowApi:
         """Start a run now; returns its id."""
         body = {"logical_date": None, "conf": dict(conf or {})}
         return str(self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def abandon(self, dag_ids: Collection[str]) -> list[str]:
+        """Mark unfinished runs of these DAGs as failed: what a killed process left holds the place of the next run."""
+        answer = self.get("/api/v2/dags/~/dagRuns", state=["running", "queued"], limit=100)
+        left = [run for run in answer["dag_runs"] if run["dag_id"] in dag_ids]
+        for run in left:
+            self._request(
+                "PATCH", f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}", json={"state": "failed"}
+            )
+        return [f"{run['dag_id']} {run['dag_run_id']}" for run in left]
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")

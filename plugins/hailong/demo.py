@@ -110,6 +110,7 @@ class Demo:
             stack = self._stack(self.sandbox)
             stack.up(expected_dags=DAGS, tell=tell)
             self.stack, self.api = stack, stack.client(REQUESTER)
+            self.api.abandon(DAGS)
             for dag_id in DAGS:
                 self.api.unpause(dag_id)
         before, loaded_before = self._editions(), self._loaded()
@@ -301,7 +302,7 @@ class Demo:
     def _show_where(self, edition_id: str, digest: str, published_by: str, signer: str, docs: str | None) -> None:
         lines = [
             f"Edition    [bold]{edition_id}[/], asked for by {published_by}, signed by {signer}, sha256 {digest[:16]}…",
-            f"Report     {self.settings.editions / edition_id}",
+            *(f"Report     {path}" for path in sorted((self.settings.editions / edition_id).glob("*"))),
             f"Data Docs  {docs or self.settings.data_docs}",
             f"Ledger     hailong status        Why a number: hailong explain --unit HCM.SN01 --period {PERIOD}",
         ]
