@@ -50,7 +50,7 @@ K_PARAMETERS = ("k_", "missing_index", "near_threshold_distance", "min_window_da
 # The records of one unit and window behind an index; those that cost something come first.
 RECORDS = {
     "A": """
-        select dossier_code, received_at, due_at, due_is_date, due_basis_used, result_at, result_is_date,
+        select dossier_code, received_at, received_is_date, due_at, due_is_date, due_basis_used, result_at, result_is_date,
             working_days_late, exclusion_reason, point
         from facts.fct_a_timeliness
         where unit_code = %(unit)s and result_on >= %(start)s and result_on < %(end)s
