@@ -30,7 +30,7 @@ from hailong.sandbox_process import SandboxServer
 from hailong.settings import Settings
 from hailong.stack import Stack, tail
 from hailong.warehouse.connect import connect
-from hailong.warehouse.embedded import Embedded
+from hailong.warehouse.embedded import Embedded, free_port
 from hailong.warehouse.migrations import migrate
 
 PERIOD = "2026-11"
@@ -237,7 +237,9 @@ class Demo:
 
     def _stack(self, sandbox: SandboxServer) -> Stack:
         environment = {**sandbox.env, "HAILONG_SOURCE_INSPECTION_DROP": str(sandbox.drop), "HAILONG_SIGNERS": SIGNER}
-        return Stack(self.settings, scheduled=False, environment=environment)
+        # The address that people know is for a stack that stays; a passing one is in nobody's way.
+        port = None if self.keep else free_port()
+        return Stack(self.settings, api_port=port, scheduled=False, environment=environment)
 
     def _loaded_until(self, moment: datetime) -> bool:
         """True when every event feed has been loaded up to this local moment."""

@@ -15,7 +15,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,10 +30,11 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
-from hailong.airflow_api import AirflowApi
+from hailong.airflow_api import AirflowApi, RefusedError
 from hailong.errors import PermanentError, TransientError
 from hailong.settings import Settings
 from hailong.warehouse.connect import airflow_uri, connect
+from hailong.warehouse.embedded import free_port, port_is_free
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
 # The demo's two people (requester and signer), and one who may look only. Names in HAILONG_SIGNERS are added.
@@ -200,7 +200,7 @@ class Stack:
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(self.logs / "dag_processor"),
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port()),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
             "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
             "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
@@ -327,6 +327,8 @@ class Stack:
                 return f"DAGs not parsed: {', '.join(absent)} {errors}".rstrip()
         except TransientError as error:
             return str(error)
+        except RefusedError as error:  # another stack was quicker to take the port: ours will end, and its log says why
+            return f"another program answers at {self.url}: {error}"
         return ""
 
     # -- small files -------------------------------------------------------------------------------------------------
@@ -357,11 +359,11 @@ class Stack:
 
     def _choose_port(self) -> int:
         for port in (self.api_port, DEFAULT_PORT):
-            if port and _is_free(port):
+            if port and port_is_free(port):
                 return port
         if self.api_port:
             raise PermanentError(f"port {self.api_port} is in use: choose another one, or stop what listens there")
-        return _free_port()
+        return free_port()
 
     def _recorded_port(self) -> int:
         try:
@@ -445,20 +447,3 @@ def _write_private(path: Path, text: str) -> None:
 
 def _private_log(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

@@ -18,6 +18,7 @@ import pytest
 from hailong.airflow_api import AirflowApi, RefusedError
 from hailong.settings import Settings
 from hailong.stack import COMPONENTS, Stack
+from hailong.warehouse.embedded import free_port
 
 pytestmark = pytest.mark.slow
 DAG_ID = "stub__sign"
@@ -28,7 +29,7 @@ def stack(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempP
     settings = new_warehouse(HAILONG_SIGNERS="signer")
     dags = tmp_path_factory.mktemp("dags")
     shutil.copy(Path(__file__).parent / "stub_dags.py", dags / "stub_dags.py")
-    made = Stack(settings, dags=dags, scheduled=False)
+    made = Stack(settings, api_port=free_port(), dags=dags, scheduled=False)
     made.up(expected_dags=[DAG_ID])
     made.client("engineer").unpause(DAG_ID)
     try:
