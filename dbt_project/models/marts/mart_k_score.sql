@@ -70,180 +70,148 @@ totals as (
     group by period_code, unit_code
 ),
 
-barred as (
+-- Everything about one unit and period in one row: later steps add columns, and no step joins rows to rows.
+unit_periods as (
     select
-        windows.period_code,
-        windows.unit_code,
-        {{ barred_by('windows', 'duties') }} as barred_by
-    from windows
-    inner join duties on duties.index_code = 'K'
-),
-
-status as (
-    select
-        barred.period_code,
-        barred.unit_code,
-        coalesce(
-            {{ barred_status('barred.barred_by') }},
-            case when totals.is_complete then 'scored' else 'incomplete' end
-        ) as status,
-        coalesce(barred.barred_by, totals.missing) as status_reason
-    from barred
-    inner join totals on barred.period_code = totals.period_code and barred.unit_code = totals.unit_code
-),
-
-scored as (
-    select
-        status.period_code,
-        status.unit_code,
+        windows.*,
+        units.unit_name,
+        units.peer_group,
+        units.peer_group_name,
+        units.unit_kind,
+        units.parent_unit_code,
+        totals.a,
+        totals.b,
+        totals.c,
         totals.d,
+        totals.e,
+        totals.is_complete,
         totals.present,
-        {{ round_k('totals.present', 'policies') }} as k,
-        {{ verdict(round_k('totals.present', 'policies'), 'policies') }} as verdict,
-        abs({{ round_k('totals.present', 'policies') }} - policies.k_threshold) <= policies.near_threshold_distance
-            as near_threshold
-    from status
-    inner join windows on status.period_code = windows.period_code and status.unit_code = windows.unit_code
+        totals.present + totals.missing_maximum as possible,
+        totals.missing,
+        policies.k_scale,
+        policies.k_threshold,
+        policies.k_equal,
+        policies.near_threshold_distance,
+        policies.rank_scale,
+        policies.d_metric_max,
+        petitions.on_time_numerator,
+        petitions.on_time_denominator,
+        petitions.handling_numerator,
+        petitions.handling_denominator,
+        petitions.metric_version,
+        {{ barred_by('windows', 'duties') }} as barred_by
+    from totals
+    inner join windows on totals.period_code = windows.period_code and totals.unit_code = windows.unit_code
+    inner join units on windows.unit_code = units.unit_code
     inner join policies on windows.policy_id = policies.policy_id
-    inner join totals on status.period_code = totals.period_code and status.unit_code = totals.unit_code
-    where status.status = 'scored'
+    inner join duties on duties.index_code = 'K'
+    left join petitions on windows.period_code = petitions.period_code and windows.unit_code = petitions.unit_code
 ),
 
--- Conclusions that hold whatever the missing indices turn out to be.
-bounds as (
+with_status as (
     select
-        status.period_code,
-        status.unit_code,
+        unit_periods.*,
+        coalesce(
+            {{ barred_status('unit_periods.barred_by') }},
+            case when unit_periods.is_complete then 'scored' else 'incomplete' end
+        ) as status,
+        coalesce(unit_periods.barred_by, unit_periods.missing) as status_reason
+    from unit_periods
+),
+
+with_k as (
+    select
+        with_status.*,
+        case when with_status.status = 'scored' then {{ round_k('with_status.present', 'with_status') }} end as k
+    from with_status
+),
+
+with_verdict as (
+    select
+        with_k.*,
+        {{ verdict('with_k.k', 'with_k') }} as verdict,
+        abs(with_k.k - with_k.k_threshold) <= with_k.near_threshold_distance as near_threshold,
+        -- A conclusion that holds whatever the missing indices turn out to be.
         case
-            when {{ round_k('totals.present', 'policies') }} > policies.k_threshold then 'satisfied_whatever'
-            when {{ round_k('totals.present + totals.missing_maximum', 'policies') }} < policies.k_threshold
-                then 'not_satisfied_whatever'
+            when with_k.status <> 'incomplete' then null
+            when {{ round_k('with_k.present', 'with_k') }} > with_k.k_threshold then 'satisfied_whatever'
+            when {{ round_k('with_k.possible', 'with_k') }} < with_k.k_threshold then 'not_satisfied_whatever'
             else 'open'
-        end as verdict_bound
-    from status
-    inner join windows on status.period_code = windows.period_code and status.unit_code = windows.unit_code
-    inner join policies on windows.policy_id = policies.policy_id
-    inner join totals on status.period_code = totals.period_code and status.unit_code = totals.unit_code
-    where status.status = 'incomplete'
+        end as verdict_bound,
+        with_k.k is not null and with_k.window_clipped is null as is_ranked
+    from with_k
 ),
 
-ranks as (
+with_rank as (
     select
-        scored.period_code,
-        scored.unit_code,
-        rank() over (
-            partition by scored.period_code, units.peer_group
-            order by round(scored.k, policies.rank_scale) desc
-        ) as rank_in_group
-    from scored
-    inner join windows on scored.period_code = windows.period_code and scored.unit_code = windows.unit_code
-    inner join policies on windows.policy_id = policies.policy_id
-    inner join units on scored.unit_code = units.unit_code
-    where windows.window_clipped is null
-),
-
--- One petition more or fewer, good or bad: the counts as they would be.
-one_petition as (
-    select
-        scored.period_code,
-        scored.unit_code,
-        scored.verdict,
-        scored.present,
-        petitions.policy_id,
-        petitions.on_time_numerator as on_time,
-        petitions.on_time_denominator as on_time_of,
-        petitions.handling_numerator as handling,
-        petitions.handling_denominator as handling_of,
-        change.good,
-        change.more
-    from scored
-    inner join petitions on scored.period_code = petitions.period_code and scored.unit_code = petitions.unit_code
-    cross join (values (0, 1), (1, 1), (0, -1), (-1, -1)) as change (good, more)
-    where
+        with_verdict.*,
         case
-            when change.more > 0 then true
-            when change.good < 0 then petitions.on_time_numerator > 0 and petitions.handling_numerator > 0
-            else
-                petitions.on_time_numerator < petitions.on_time_denominator
-                and petitions.handling_numerator < petitions.handling_denominator
-        end
-),
-
-one_petition_points as (
-    select
-        one_petition.*,
-        {{ petition_score('one_petition.on_time', 'one_petition.on_time_of', 'policies') }} as on_time_now,
-        {{ petition_score(
-            '(one_petition.on_time + one_petition.good)', '(one_petition.on_time_of + one_petition.more)', 'policies'
-        ) }} as on_time_then,
-        {{ petition_score('one_petition.handling', 'one_petition.handling_of', 'policies') }} as handling_now,
-        {{ petition_score(
-            '(one_petition.handling + one_petition.good)', '(one_petition.handling_of + one_petition.more)', 'policies'
-        ) }} as handling_then
-    from one_petition
-    inner join policies on one_petition.policy_id = policies.policy_id
-),
-
-one_petition_k as (
-    select
-        period_code,
-        unit_code,
-        verdict,
-        policy_id,
-        present - on_time_now - handling_now + on_time_then + handling_then as k
-    from one_petition_points
-),
-
-small_samples as (
-    select
-        one_petition_k.period_code,
-        one_petition_k.unit_code,
-        bool_or(
-            {{ verdict(round_k('one_petition_k.k', 'policies'), 'policies') }} <> one_petition_k.verdict
-        ) as small_sample
-    from one_petition_k
-    inner join policies on one_petition_k.policy_id = policies.policy_id
-    group by one_petition_k.period_code, one_petition_k.unit_code
+            when with_verdict.is_ranked
+                then rank() over (
+                        partition by with_verdict.period_code, with_verdict.peer_group, with_verdict.is_ranked
+                        order by round(with_verdict.k, with_verdict.rank_scale) desc
+                    )
+        end as rank_in_group
+    from with_verdict
 )
 
 select
-    windows.period_code::text as period_code,
-    windows.calendar_code::text as calendar_code,
-    windows.unit_code::text as unit_code,
-    units.unit_name::text as unit_name,
-    units.peer_group::text as peer_group,
-    units.peer_group_name::text as peer_group_name,
-    units.unit_kind::text as unit_kind,
-    units.parent_unit_code::text as parent_unit_code,
-    totals.a::numeric(20, 15) as a,
-    totals.b::numeric(20, 15) as b,
-    totals.c::numeric(20, 15) as c,
-    totals.d::numeric(20, 15) as d,
-    totals.e::numeric(20, 15) as e,
-    scored.k::numeric(12, 6) as k,
-    scored.verdict::text as verdict,
-    bounds.verdict_bound::text as verdict_bound,
-    status.status::text as status,
-    status.status_reason::text as status_reason,
-    ranks.rank_in_group::integer as rank_in_group,
-    windows.window_start::date as window_start,
-    windows.window_end::date as window_end,
-    windows.window_clipped::text as window_clipped,
+    with_rank.period_code::text as period_code,
+    with_rank.calendar_code::text as calendar_code,
+    with_rank.unit_code::text as unit_code,
+    with_rank.unit_name::text as unit_name,
+    with_rank.peer_group::text as peer_group,
+    with_rank.peer_group_name::text as peer_group_name,
+    with_rank.unit_kind::text as unit_kind,
+    with_rank.parent_unit_code::text as parent_unit_code,
+    with_rank.a::numeric(20, 15) as a,
+    with_rank.b::numeric(20, 15) as b,
+    with_rank.c::numeric(20, 15) as c,
+    with_rank.d::numeric(20, 15) as d,
+    with_rank.e::numeric(20, 15) as e,
+    with_rank.k::numeric(12, 6) as k,
+    with_rank.verdict::text as verdict,
+    with_rank.verdict_bound::text as verdict_bound,
+    with_rank.status::text as status,
+    with_rank.status_reason::text as status_reason,
+    with_rank.rank_in_group::integer as rank_in_group,
+    with_rank.window_start::date as window_start,
+    with_rank.window_end::date as window_end,
+    with_rank.window_clipped::text as window_clipped,
     'not_computed'::text as verdict_stability,
     null::numeric(12, 6) as k_min,
     null::numeric(12, 6) as k_max,
-    coalesce(small_samples.small_sample, false)::boolean as small_sample,
-    coalesce(scored.near_threshold, false)::boolean as near_threshold,
-    coalesce(petitions.on_time_denominator = 0, false)::boolean as no_petitions,
-    windows.policy_id::text as policy_id,
-    petitions.metric_version::text as metric_version
-from windows
-inner join status on windows.period_code = status.period_code and windows.unit_code = status.unit_code
-inner join totals on windows.period_code = totals.period_code and windows.unit_code = totals.unit_code
-inner join units on windows.unit_code = units.unit_code
-left join scored on windows.period_code = scored.period_code and windows.unit_code = scored.unit_code
-left join bounds on windows.period_code = bounds.period_code and windows.unit_code = bounds.unit_code
-left join ranks on windows.period_code = ranks.period_code and windows.unit_code = ranks.unit_code
-left join small_samples
-    on windows.period_code = small_samples.period_code and windows.unit_code = small_samples.unit_code
-left join petitions on windows.period_code = petitions.period_code and windows.unit_code = petitions.unit_code
+    coalesce(one_petition.changes_verdict, false)::boolean as small_sample,
+    coalesce(with_rank.near_threshold, false)::boolean as near_threshold,
+    coalesce(with_rank.on_time_denominator = 0, false)::boolean as no_petitions,
+    with_rank.policy_id::text as policy_id,
+    with_rank.metric_version::text as metric_version
+from with_rank
+-- One petition more or fewer, good or bad: would the verdict be another? Both petition metrics move together.
+cross join lateral (
+    select bool_or({{ verdict('changed.k', 'with_rank') }} <> with_rank.verdict) as changes_verdict
+    from (
+        select
+            {{ round_k(
+                'with_rank.present'
+                ~ ' - ' ~ petition_score('with_rank.on_time_numerator', 'with_rank.on_time_denominator', 'with_rank')
+                ~ ' - ' ~ petition_score('with_rank.handling_numerator', 'with_rank.handling_denominator', 'with_rank')
+                ~ ' + ' ~ petition_score('(with_rank.on_time_numerator + change.good)',
+                    '(with_rank.on_time_denominator + change.more)', 'with_rank')
+                ~ ' + ' ~ petition_score('(with_rank.handling_numerator + change.good)',
+                    '(with_rank.handling_denominator + change.more)', 'with_rank'),
+                'with_rank'
+            ) }} as k
+        from (values (0, 1), (1, 1), (0, -1), (-1, -1)) as change (good, more)
+        where
+            with_rank.status = 'scored'
+            and case
+                when change.more > 0 then true
+                when change.good < 0
+                    then with_rank.on_time_numerator > 0 and with_rank.handling_numerator > 0
+                else
+                    with_rank.on_time_numerator < with_rank.on_time_denominator
+                    and with_rank.handling_numerator < with_rank.handling_denominator
+            end
+    ) as changed
+) as one_petition
