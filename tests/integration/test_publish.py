@@ -246,12 +246,10 @@ def test_the_report_shows_what_publish_holds(built: Settings, published: edition
         parameters = connection.execute("select parameter, value, why from publish.edition_parameter").fetchall()
 
     def number(value: Decimal | int | None) -> float | str:
-        return "–" if value is None else float(value)
+        return "—" if value is None else float(value)
 
     ranked = {row[2]: [*row[4:9], row[9], row[1]] for row in book["Xếp hạng"].iter_rows(min_row=4, values_only=True)}
-    assert ranked == {
-        unit: [number(v) for v in (*values, k, rank)] for unit, *values, k, rank in scores if k is not None
-    }
+    assert ranked == {unit: [number(v) for v in (*values, k, rank)] for unit, *values, k, rank in scores}
     assert len(ranked) > 10
     shown = {(row[1], row[3]): list(row[5:9]) for row in book["Chỉ số"].iter_rows(min_row=4, values_only=True)}
     assert shown == {(unit, index): [number(v) for v in values] for unit, index, *values, _, _ in indices}

@@ -144,6 +144,7 @@ def test_the_overview_names_edition_period_signature_and_checksum(book: openpyxl
         "2026-10.e1 (công bố lần đầu)",
         "hết ngày 19/10/2026",
         "Nguyễn Thị Ký, 10 giờ 00, ngày 20/10/2026",
+        "Người đề nghị\nengineer",
         "SHA-256 " + "b" * 64,
         "Căn cứ Quyết định số 104/2024/QĐ-UBND",
     ):
@@ -158,7 +159,7 @@ def test_the_overview_counts_every_unit_once(book: openpyxl.Workbook) -> None:
 
 
 def test_k_is_shown_with_as_many_decimals_as_it_needs(book: openpyxl.Workbook) -> None:
-    cells = {row[2].value: row[9] for row in book["Xếp hạng"].iter_rows(min_row=4)}
+    cells = {row[2].value: row[9] for row in book["Xếp hạng"].iter_rows(min_row=4) if row[9].value != "—"}
     shown = {code: (cell.value, len(cell.number_format.split("_")[0].split(".")[1])) for code, cell in cells.items()}
     assert shown == {
         "HCM.SN01": (22, 2),
@@ -176,14 +177,78 @@ def test_decimals_of_k(k: str, places: int) -> None:
     assert words.k_places(Decimal(k), Decimal(20)) == places
 
 
-def test_the_ranking_has_ranks_verdicts_and_flags_and_leaves_out_units_without_k(book: openpyxl.Workbook) -> None:
+def test_the_ranking_has_ranks_verdicts_and_flags_and_ends_with_units_without_k(book: openpyxl.Workbook) -> None:
     rows = {row["Mã"]: row for row in table(book, "Xếp hạng")}
-    assert set(rows) == {f"HCM.SN0{n}" for n in range(1, 6)}
-    assert [rows[f"HCM.SN0{n}"]["Hạng"] for n in range(1, 6)] == [1, 2, 3, 4, "–"]
-    assert rows["HCM.SN03"]["Xếp loại"] == "Chưa xác định"
-    assert rows["HCM.SN02"]["Lưu ý"] == "K sát ngưỡng"
-    assert rows["HCM.SN04"]["Lưu ý"] == "1 phản ánh có thể đổi xếp loại; Không có phản ánh"
-    assert rows["HCM.SN05"]["Lưu ý"] == ("Bắt đầu hoạt động trong kỳ; Quy định có hiệu lực trong kỳ; không xếp hạng")
+    assert list(rows) == [f"HCM.SN0{n}" for n in range(1, 8)]
+    assert [rows[f"HCM.SN0{n}"]["Hạng"] for n in range(1, 8)] == [1, 2, 3, 4, "—", "—", "—"]
+    assert [rows[f"HCM.SN0{n}"]["Xếp loại"] for n in range(1, 8)] == [
+        "Hài lòng", "Hài lòng", "Chưa xác định (K = 20)", "Không hài lòng", "Hài lòng", "—", "—"
+    ]  # fmt: skip
+    assert [rows[f"HCM.SN0{n}"]["Lưu ý"] for n in range(1, 8)] == [
+        "",
+        "Sát ngưỡng",
+        "",
+        "Mẫu nhỏ; Không có PAKN",
+        "Kỳ không trọn (bắt đầu hoạt động trong kỳ; quy định có hiệu lực trong kỳ), không xếp hạng",
+        "; ".join(f"Thiếu {index}: Không có lượt đánh giá nào trong kỳ" for index in "BCE"),
+        "Chỉ tiếp nhận, không giải quyết hồ sơ: chỉ chấm C, E",
+    ]
+    assert (rows["HCM.SN06"]["A"], rows["HCM.SN06"]["B"], rows["HCM.SN06"]["K"]) == (1, "—", "—")
+
+
+def best_and_worst(path: Path) -> tuple[list[object], list[object]]:
+    rows = list(openpyxl.load_workbook(path)["Tổng quan"].iter_rows(values_only=True))
+    first = next(n for n, row in enumerate(rows) if row[0] == "Sở, ban, ngành: cao nhất") + 2
+    lines = [row for row in rows[first : first + 20] if row[2] is not None or row[7] is not None]
+    return [row[0] for row in lines if row[2]], [row[5] for row in lines if row[7]]
+
+
+def test_the_best_and_the_worst_are_shown_with_all_their_ties(tmp_path: Path) -> None:
+    """Seven share the first rank, two the last but four: all are named, none on both sides."""
+    totals = ["22"] * 7 + ["21"] * 4 + ["19", "19", "18", "17", "16", "15"]
+    units = [unit(n, k, rank_in_group=totals.index(k) + 1) for n, k in enumerate(totals, start=1)]
+    write(report(units), tmp_path / "r.xlsx")
+    best, worst = best_and_worst(tmp_path / "r.xlsx")
+    assert best == [f"Sở số {n}" for n in range(1, 8)]
+    assert worst == [f"Sở số {n}" for n in (17, 16, 15, 14, 13, 12)]
+
+
+def test_a_crowd_of_ties_is_counted_not_listed(tmp_path: Path) -> None:
+    write(report([unit(n, "22", rank_in_group=1) for n in range(1, 31)]), tmp_path / "r.xlsx")
+    best, worst = best_and_worst(tmp_path / "r.xlsx")
+    assert (len(best), worst) == (15, [])
+    assert "và 15 cơ quan nữa cùng K" in text(openpyxl.load_workbook(tmp_path / "r.xlsx"), "Tổng quan")
+
+
+def test_the_whole_city_is_read_back_figure_by_figure(tmp_path: Path) -> None:
+    """186 units, values with 15 decimals: every figure of the edition is in the workbook, as a number."""
+    units = []
+    for n in range(1, 187):
+        a, d = Decimal(n % 97) / Decimal(97), Decimal(18) - Decimal(n) / Decimal(7)
+        missing = n % 10 == 0
+        row = unit(n, None if missing else "22", "xa_phuong_dac_khu", unit_code=f"HCM.X{n:05d}", unit_name=f"Xã {n}")
+        values = {"a": a, "b": Decimal(1), "c": None if missing else Decimal(1) / 3, "d": d, "e": Decimal(1)}
+        k = None if missing else round(sum(value for value in values.values() if value is not None), 6)
+        units.append(replace(row, **values, k=k, verdict=verdict(None if k is None else str(k))))  # type: ignore[arg-type]
+    made = report(units)
+    write(made, tmp_path / "r.xlsx")
+    read = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    ranking = {row["Mã"]: row for row in table(read, "Xếp hạng")}
+    figures = {(row["Mã"], row["Chỉ số"]): row for row in table(read, "Chỉ số")}
+    assert (len(ranking), len(figures)) == (186, 186 * 5)
+    for row in units:
+        assert ranking[row.unit_code]["K"] == shown(row.k)
+        for index, value in row.values.items():
+            assert ranking[row.unit_code][index] == shown(value)
+            line, source = figures[row.unit_code, index], made.indices[row.unit_code][index]
+            assert [line[title] for title in ("Tử số", "Mẫu số", "Loại khỏi tính", "Giá trị")] == [
+                shown(source.numerator), shown(source.denominator), source.excluded, shown(source.value)
+            ]  # fmt: skip
+            assert line["Trạng thái"] == words.STATUSES[source.status]
+
+
+def shown(value: Decimal | None) -> object:
+    return "—" if value is None else pytest.approx(float(value), abs=1e-12)
 
 
 def test_units_without_k_are_listed_with_the_reason_and_who_owes_it(book: openpyxl.Workbook) -> None:
@@ -204,7 +269,7 @@ def test_units_without_k_are_listed_with_the_reason_and_who_owes_it(book: openpy
 def test_missing_is_a_dash_and_never_zero(book: openpyxl.Workbook) -> None:
     rows = {(row["Mã"], row["Chỉ số"]): row for row in table(book, "Chỉ số")}
     assert len(rows) == 7 * len(INDICES)
-    assert rows["HCM.SN06", "C"]["Giá trị"] == "–"
+    assert rows["HCM.SN06", "C"]["Giá trị"] == "—"
     assert rows["HCM.SN06", "D"]["Giá trị"] == 12.5
 
 
@@ -228,7 +293,15 @@ def test_the_same_edition_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_an_edition_without_any_k_can_still_be_read(tmp_path: Path) -> None:
     write(report([unit(1, None)]), tmp_path / "r.xlsx")
-    assert "Không có dòng nào" in text(openpyxl.load_workbook(tmp_path / "r.xlsx"), "Xếp hạng")
+    read = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    assert [(row["Hạng"], row["K"]) for row in table(read, "Xếp hạng")] == [("—", "—")]
+
+
+def test_every_status_is_explained(book: openpyxl.Workbook) -> None:
+    shown_text = text(book, "Ghi chú")
+    assert set(words.STATUS_NOTES) == set(words.STATUSES)
+    for name in words.STATUSES.values():
+        assert f"Trạng thái “{name}”" in shown_text
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
+NONE = "—"  # what is missing is never a zero
 INDEX_NAMES = {
     "A": "Thời gian giải quyết hồ sơ",
     "B": "Hướng dẫn hoàn thiện hồ sơ",
@@ -41,6 +42,15 @@ STATUSES = {
     "no_data": "Không có số liệu",
     "incomplete": "Chưa đủ chỉ số",
     "scored": "Đã chấm",
+}
+STATUS_NOTES = {
+    "scored": "Có đủ số liệu và đã tính.",
+    "no_data": "Trong kỳ không có hồ sơ, lượt đánh giá hoặc số liệu của Cổng để tính.",
+    "awaiting_input": "Còn chờ kết quả kiểm tra niêm yết của người có trách nhiệm.",
+    "blocked_by_quality": "Số liệu nguồn có lỗi nghiêm trọng, chưa được dùng để tính.",
+    "not_applicable": "Cơ quan không có nhiệm vụ này, hoặc hoạt động quá ít ngày trong kỳ.",
+    "before_rule": "Kỳ đánh giá nằm trước ngày Quyết định có hiệu lực.",
+    "incomplete": "Thiếu ít nhất một trong năm chỉ số nên chưa có K.",
 }
 REASONS = {
     "before_policy": "Kỳ đánh giá trước ngày quy định có hiệu lực",
@@ -131,6 +141,12 @@ def moment(value: datetime) -> str:
 def number(value: Decimal, places: int = 2) -> str:
     """With a decimal comma, and a point between thousands."""
     return f"{value:,.{places}f}".translate(str.maketrans(",.", ".,"))
+
+
+def short(value: Decimal) -> str:
+    """With as few decimals as it has."""
+    text = f"{value:f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace(".", ",")
 
 
 def k_places(k: Decimal, threshold: Decimal) -> int:

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +23,7 @@ from hailong.publish.report.data import INDICES, ZONE, Group, Index, Report, Uni
 FONT = "Times New Roman"
 GREEN, RED, AMBER, GREY, BLUE = "#E2F0D9", "#F8D7D3", "#FFF2CC", "#EDEDED", "#1F3864"
 BEST = 5
+MOST = 15  # of a crowd of ties so many are named; the rest are counted
 STYLES = {"A": "index", "B": "index", "C": "index", "D": "d", "E": "whole"}
 
 Format = dict[str, Any]
@@ -30,19 +32,19 @@ CELL: Format = BASE | {"border": 1, "border_color": "#BFBFBF"}
 FORMATS: dict[str, Format] = {
     "text": CELL | {"text_wrap": True, "indent": 1},
     "centre": CELL | {"align": "center"},
-    "integer": CELL | {"num_format": "#,##0_-_-", "align": "right"},
-    "count": CELL | {"num_format": "#,##0.######_-_-", "align": "right"},
-    "index": CELL | {"num_format": "0.0000_-_-", "align": "right"},
-    "d": CELL | {"num_format": "0.00_-_-", "align": "right"},
-    "share": CELL | {"num_format": "0.0%_-_-", "align": "right"},
-    "whole": CELL | {"num_format": "0_-_-", "align": "right"},
+    "integer": CELL | {"num_format": "#,##0", "align": "right", "indent": 1},
+    "count": CELL | {"num_format": "#,##0.######", "align": "right", "indent": 1},
+    "index": CELL | {"num_format": "0.0000", "align": "center"},
+    "d": CELL | {"num_format": "0.00", "align": "center"},
+    "share": CELL | {"num_format": "0.0%", "align": "center"},
+    "whole": CELL | {"num_format": "0", "align": "center"},
     "empty": CELL | {"align": "center", "font_color": "#7F7F7F"},
     "head": CELL | {"bold": True, "text_wrap": True, "align": "center", "bg_color": BLUE, "font_color": "#FFFFFF"},
     "total": CELL | {"bold": True, "bg_color": GREY, "indent": 1},
-    "total_integer": CELL | {"bold": True, "bg_color": GREY, "num_format": "#,##0_-_-", "align": "right"},
-    "total_index": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0000_-_-", "align": "right"},
-    "total_share": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0%_-_-", "align": "right"},
-    "total_d": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.00_-_-", "align": "right"},
+    "total_integer": CELL | {"bold": True, "bg_color": GREY, "num_format": "#,##0", "align": "right", "indent": 1},
+    "total_index": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0000", "align": "center"},
+    "total_share": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.0%", "align": "center"},
+    "total_d": CELL | {"bold": True, "bg_color": GREY, "num_format": "0.00", "align": "center"},
     "plain": BASE | {"text_wrap": True},
     "label": BASE | {"font_color": "#595959"},
     "bold": BASE | {"bold": True, "text_wrap": True},
@@ -105,7 +107,7 @@ class Writer:
 
     def overview(self) -> None:
         sheet, header, formats = self.sheet("Tổng quan"), self.report.header, self.formats
-        for column, width in enumerate((27, 10, 10, 12, 15, 12, 13, 12, 12, 21)):
+        for column, width in enumerate((27, 11, 11, 13, 17, 13, 13, 12, 12, 17)):
             sheet.set_column(column, column, width)
         sheet.merge_range("A1:D1", "ỦY BAN NHÂN DÂN THÀNH PHỐ HỒ CHÍ MINH", formats["office"])
         sheet.merge_range("A2:D2", "VĂN PHÒNG", formats["motto"])
@@ -137,12 +139,15 @@ class Writer:
 
     def facts(self, sheet: Any, row: int) -> int:
         header = self.report.header
-        signed = f"{header.signed_by}, {words.moment(header.signed_at.astimezone(ZONE))}" if header.signed_at else "–"
+        signed = (
+            f"{header.signed_by}, {words.moment(header.signed_at.astimezone(ZONE))}" if header.signed_at else words.NONE
+        )
         number = "công bố lần đầu" if header.edition_no == 1 else f"thay {header.supersedes}: {header.reason}"
         late = f", có {header.late_batches} đợt nạp sau thời điểm này" if header.late_batches else ""
         facts = [
             ("Ấn bản", f"{header.edition_id} ({number})"),
             ("Chốt số liệu", words.moment(header.cutoff_at) + late),
+            ("Người đề nghị", header.requested_by),
             ("Người ký duyệt", signed),
             ("Công bố", f"{header.published_by}, {words.moment(header.published_at.astimezone(ZONE))}"),
             ("Mã kiểm tra nội dung", f"SHA-256 {header.content_sha256}"),
@@ -156,7 +161,7 @@ class Writer:
     def verdicts(self, sheet: Any, row: int) -> int:
         row = self.heading(sheet, row, "1. Xếp loại")
         titles = (
-            "Nhóm cơ quan", "Số cơ quan", "Hài lòng", "Không hài lòng", "Chưa xác định (K bằng ngưỡng)",
+            "Nhóm cơ quan", "Số cơ quan", "Hài lòng", "Không hài lòng", self.verdict("undetermined"),
             "Chưa đủ chỉ số", "Không áp dụng", "K cao nhất", "K trung vị", "K thấp nhất",
         )  # fmt: skip
         sheet.set_row(row, 48)
@@ -223,38 +228,41 @@ class Writer:
         for group in self.report.groups:
             if not group.ranked:
                 continue
-            each = min(BEST, len(group.ranked) // 2 or 1)
-            first = sum(unit.rank_in_group == 1 for unit in group.ranked)
-            ties = f" ({first} cơ quan cùng hạng 1)" if first > 1 else ""
+            best, worst, more = _extremes(group)
             row += 1
-            sheet.merge_range(row, 0, row, 4, f"{group.name}: cao nhất{ties}", self.formats["bold"])
+            sheet.merge_range(row, 0, row, 4, f"{group.name}: cao nhất", self.formats["bold"])
             sheet.merge_range(row, 5, row, 9, f"{group.name}: thấp nhất", self.formats["bold"])
             row += 1
             for left, title in ((0, "Xếp loại"), (5, "Mất điểm nhiều nhất")):
                 sheet.merge_range(row, left, row, left + 1, "Cơ quan", self.formats["head"])
                 for offset, name in enumerate(("Hạng", "K", title), start=2):
                     sheet.write_string(row, left + offset, name, self.formats["head"])
-            best, worst = group.ranked[:each], tuple(reversed(group.ranked[-each:]))
-            for line, (high, low) in enumerate(zip(best, worst, strict=True), start=row + 1):
-                for left, unit, last in (
-                    (0, high, words.VERDICTS.get(high.verdict or "", "")),
-                    (5, low, self.loss(low)),
-                ):
+            for left, units in ((0, best), (5, worst)):
+                for line, unit in enumerate(units, start=row + 1):
+                    last = self.verdict(unit.verdict) if left == 0 else self.loss(unit)
                     sheet.merge_range(line, left, line, left + 1, unit.unit_name, self.formats["text"])
                     self.put(sheet, line, left + 2, (unit.rank_in_group, "centre"))
                     self.put(sheet, line, left + 3, self.k(unit.k))
                     self.put(sheet, line, left + 4, (last, "centre"))
-                sheet.set_row(line, 16 * max(_wrapped(high.unit_name, 37), _wrapped(low.unit_name, 25)))
-            self.colour_verdicts(sheet, row + 1, 4, row + each)
-            self.colour_k(sheet, row + 1, 8, row + each)
-            row += each + 1
+            count = max(len(best), len(worst))
+            for line in range(count):
+                names = ((unit[line].unit_name, width) for unit, width in ((best, 37), (worst, 25)) if line < len(unit))
+                sheet.set_row(row + 1 + line, 16 * max(_wrapped(name, width) for name, width in names))
+            self.colour_verdicts(sheet, row + 1, 4, row + count)
+            self.colour_k(sheet, row + 1, 8, row + len(worst))
+            row += count + 1
+            if any(more):
+                for left, number in ((0, more[0]), (5, more[1])):
+                    text = f"và {number} cơ quan nữa cùng K, xem trang “Xếp hạng”" if number else ""
+                    sheet.merge_range(row, left, row, left + 4, text, self.formats["note"])
+                row += 1
         return row
 
-    def loss(self, unit: Unit) -> str:
+    def loss(self, unit: Unit) -> str | None:
         """The index that lost most against its maximum, and how many points."""
         lost = [(self.maximum(index) - value, index) for index, value in unit.values.items() if value is not None]
         points, index = max(lost, key=lambda pair: (pair[0], pair[1] == "D"))
-        return f"{index}: −{words.number(points)}" if points > 0 else "–"
+        return f"{index}: −{words.number(points)}" if points > 0 else None
 
     def maximum(self, index: str) -> Decimal:
         return Decimal(self.report.parameter(f"{index.lower()}_max", "18" if index == "D" else "1"))
@@ -291,26 +299,25 @@ class Writer:
             Column("Cơ quan", 32, lambda u: (u.unit_name, "text")),
             *(_index_column(index) for index in INDICES),
             Column("K", 10, lambda u: self.k(u.k)),
-            Column("Xếp loại", 15, lambda u: (words.VERDICTS.get(u.verdict or "", ""), "centre")),
-            Column("Lưu ý", 41, lambda u: (self.flags(u), "text")),
+            Column("Xếp loại", 22, lambda u: (self.verdict(u.verdict), "centre")),
+            Column("Lưu ý", 44, lambda u: (self.flags(u), "text")),
         )
-        units = [unit for group in self.report.groups for unit in group.with_k]
+        units = self.report.units
         sheet = self.sheet("Xếp hạng")
         first, last = self.table(
             sheet,
             "Xếp hạng theo nhóm",
-            "Chỉ gồm cơ quan đã chấm đủ năm chỉ số; các cơ quan khác ở trang “Chưa đủ dữ liệu”. Bằng K (2 chữ số) thì cùng hạng.",
+            "Bằng K (2 chữ số) thì cùng hạng. Cơ quan không có K đứng sau, kèm lý do; việc cần làm ở trang “Chưa đủ dữ liệu”. "
+            "Mẫu nhỏ: thêm hoặc bớt một phản ánh, kiến nghị (PAKN) có thể đổi xếp loại.",
             columns,
             units,
         )
         breaks, line = [], first
-        for group in self.report.groups:
-            line += len(group.with_k)
-            if group.with_k and line <= last:
+        for group, following in pairwise(self.report.groups):
+            line += len(group.units)
+            if following.ranked:  # a group without ranks is a line or two: no page of its own
                 breaks.append(line)
         sheet.set_h_pagebreaks(breaks)
-        if not units:
-            return
         for column in (4, 5, 6):  # A, B, C
             sheet.conditional_format(
                 first, column, last, column,
@@ -332,15 +339,15 @@ class Writer:
         columns = (
             Column("Nhóm", 18, lambda r: (r[0].name, "text")),
             Column("Mã", 12, lambda r: (r[1].unit_code, "text")),
-            Column("Cơ quan", 30, lambda r: (r[1].unit_name, "text")),
+            Column("Cơ quan", 32, lambda r: (r[1].unit_name, "text")),
             Column("Chỉ số", 7, lambda r: (r[2].index_code, "centre")),
-            Column("Nội dung", 26, lambda r: (words.INDEX_NAMES[r[2].index_code], "text")),
+            Column("Nội dung", 28, lambda r: (words.INDEX_NAMES[r[2].index_code], "text")),
             Column("Tử số", 10, lambda r: (r[2].numerator, "count")),
             Column("Mẫu số", 10, lambda r: (r[2].denominator, "count")),
             Column("Loại khỏi tính", 9, lambda r: (r[2].excluded, "integer")),
             Column("Giá trị", 10, lambda r: (r[2].value, STYLES[r[2].index_code])),
-            Column("Trạng thái", 20, lambda r: (words.STATUSES.get(r[2].status, r[2].status), "text")),
-            Column("Lý do", 38, lambda r: (words.reason(r[2].status_reason), "text")),
+            Column("Trạng thái", 23, lambda r: (words.STATUSES.get(r[2].status, r[2].status), "text")),
+            Column("Lý do", 42, lambda r: (words.reason(r[2].status_reason), "text")),
         )
         sheet = self.sheet("Chỉ số")
         legend = "; ".join(f"{i}: {words.NUMERATORS[i]} / {words.DENOMINATORS[i]}" for i in INDICES)
@@ -356,10 +363,10 @@ class Writer:
         columns = (
             Column("Nhóm", 18, lambda r: (r[0].name, "text")),
             Column("Mã", 12, lambda r: (r[1].unit_code, "text")),
-            Column("Cơ quan", 26, lambda r: (r[1].unit_name, "text")),
+            Column("Cơ quan", 28, lambda r: (r[1].unit_name, "text")),
             Column("Thiếu", 8, lambda r: (r[2].index_code if r[2] else "K", "centre")),
-            Column("Lý do", 34, lambda r: (words.reason((r[2] or r[1]).status_reason), "text")),
-            Column("Ai cần làm gì", 38, lambda r: (words.owed_by((r[2] or r[1]).status_reason), "text")),
+            Column("Lý do", 40, lambda r: (words.reason((r[2] or r[1]).status_reason), "text")),
+            Column("Ai cần làm gì", 42, lambda r: (words.owed_by((r[2] or r[1]).status_reason), "text")),
             Column("Điểm đã có", 10, lambda r: (r[1].present if r[2] else None, "d")),
             Column("Kết luận hiện có", 24, lambda r: (self.conclusion(r[1]), "text")),
         )
@@ -419,10 +426,11 @@ class Writer:
         sheet.set_column(1, 1, 105)
         sheet.write_string(0, 0, "Cách đọc báo cáo", self.formats["sheet"])
         row = 2
-        for title, text in (self.period(), *NOTES, *self.provenance()):
+        statuses = tuple((f"Trạng thái “{words.STATUSES[code]}”", text) for code, text in words.STATUS_NOTES.items())
+        for title, text in (self.period(), *NOTES, *statuses, *self.provenance()):
             sheet.write_string(row, 0, title, self.formats["bold"])
             sheet.write_string(row, 1, text, self.formats["plain"])
-            sheet.set_row(row, 15.5 * _wrapped(text, 105) + 4)
+            sheet.set_row(row, 15.5 * max(_wrapped(text, 105), _wrapped(title, 30)) + 4)
             row += 1
         sheet.print_area(0, 0, row, 1)
 
@@ -442,7 +450,8 @@ class Writer:
             ("Kiểm tra chất lượng", f"Lần kiểm tra {header.gate_run_id}. Cảnh báo người ký đã xem: {seen}."),
             (
                 "Phần mềm",
-                f"Phiên bản {header.code_version}; cách tính của Cổng Dịch vụ công quốc gia: {header.metric_version or '–'}.",
+                f"Phiên bản {header.code_version}; cách tính của Cổng Dịch vụ công quốc gia: "
+                f"{header.metric_version or words.NONE}.",
             ),
             (
                 "Đối chiếu",
@@ -508,7 +517,7 @@ class Writer:
         value, style = cell
         form = self.formats[style] if isinstance(style, str) else style
         if value is None:
-            sheet.write_string(row, column, "–", self.formats["empty"])
+            sheet.write_string(row, column, words.NONE, self.formats["empty"])
         elif isinstance(value, str):
             sheet.write_string(row, column, value, form)
         else:
@@ -521,7 +530,7 @@ class Writer:
         name = f"k{words.k_places(k, self.threshold)}{'_total' if bold else ''}"
         if name not in self.formats:
             places = words.k_places(k, self.threshold)
-            form = CELL | {"bold": True, "align": "right", "num_format": f"0.{'0' * places}_-_-"}
+            form = CELL | {"bold": True, "align": "center", "num_format": f"0.{'0' * places}"}
             self.formats[name] = self.book.add_format(form | ({"bg_color": GREY} if bold else {}))
         return k, self.formats[name]
 
@@ -534,16 +543,33 @@ class Writer:
         )
 
     def flags(self, unit: Unit) -> str:
+        """What to bear in mind about a row; why there is no K."""
         clipped = words.clipped(unit.window_clipped)
-        return words.listed(
-            (
-                *clipped,
-                "không xếp hạng" if clipped else "",
-                "K sát ngưỡng" if unit.near_threshold else "",
-                "1 phản ánh có thể đổi xếp loại" if unit.small_sample else "",
-                "Không có phản ánh" if unit.no_petitions else "",
-            )
+        flags = (
+            f"Kỳ không trọn ({words.listed(clipped).lower()}), không xếp hạng" if clipped else "",
+            "Sát ngưỡng" if unit.near_threshold else "",
+            "Mẫu nhỏ" if unit.small_sample else "",
+            "Không có PAKN" if unit.no_petitions else "",
         )
+        return words.listed((*self.lacks(unit), *flags))
+
+    def lacks(self, unit: Unit) -> Iterable[str]:
+        """Why a unit has no K, index by index."""
+        if unit.k is not None:
+            return
+        if unit.status != "incomplete":
+            yield words.reason(unit.status_reason) or words.STATUSES.get(unit.status, unit.status)
+            return
+        for index in INDICES:
+            row = self.report.indices.get(unit.unit_code, {}).get(index)
+            if row is not None and row.status != "scored":
+                yield f"Thiếu {index}: {words.reason(row.status_reason) or words.STATUSES.get(row.status, row.status)}"
+
+    def verdict(self, code: str | None) -> str | None:
+        """The verdict in words; at the threshold the Decision is silent, so the threshold is named."""
+        if code == "undetermined":
+            return f"{words.VERDICTS[code]} (K = {words.short(self.threshold)})"
+        return words.VERDICTS.get(code or "")
 
     def conclusion(self, unit: Unit) -> str:
         if unit.status == "incomplete":
@@ -560,12 +586,25 @@ class Writer:
 
     def colour_verdicts(self, sheet: Any, first: int, column: int, last: int) -> None:
         for verdict, colour in (("satisfied", "green"), ("not_satisfied", "red"), ("undetermined", "amber")):
-            rule = {"type": "cell", "criteria": "==", "value": f'"{words.VERDICTS[verdict]}"'}
+            rule = {"type": "cell", "criteria": "==", "value": f'"{self.verdict(verdict)}"'}
             self.colour(sheet, first, column, last, rule, colour)
 
 
 def _index_column(index: str) -> Column:
     return Column(index, 9, lambda unit: (unit.values[index], STYLES[index]))
+
+
+def _extremes(group: Group) -> tuple[tuple[Unit, ...], tuple[Unit, ...], tuple[int, int]]:
+    """The first and the last of a group, with all who share the rank of the last one taken; how many more there are.
+
+    A unit is in one of the two only.
+    """
+    ranked = group.ranked
+    each = min(BEST, len(ranked) // 2 or 1)
+    best = tuple(unit for unit in ranked if (unit.rank_in_group or 0) <= (ranked[each - 1].rank_in_group or 0))
+    rest = tuple(reversed(ranked[len(best) :]))
+    worst = tuple(u for u in rest if (u.rank_in_group or 0) >= (rest[min(each, len(rest)) - 1].rank_in_group or 0))
+    return best[:MOST], worst[:MOST], (len(best[MOST:]), len(worst[MOST:]))
 
 
 def _quotient(sums: tuple[Decimal, Decimal]) -> Decimal | None:
@@ -582,13 +621,14 @@ def _lines(cells: Sequence[tuple[Any, Any]], columns: Sequence[Column]) -> int:
 
 def _wrapped(text: str, width: float) -> int:
     """Lines that a text takes in a column: the font is a little narrower than the digits that widths count in."""
-    return max(1, len(textwrap.wrap(text, max(4, int(width * 1.3) - 2))))
+    return max(1, len(textwrap.wrap(text, max(4, int(width * 1.4) - 3))))
 
 
 NOTES = (
     (
         "A. Thời gian giải quyết",
-        "Phụ lục, mục I.1. Mỗi hồ sơ có kết quả trong kỳ: đúng hạn 1 điểm, quá hạn 0 điểm. A = tổng điểm / số hồ sơ.",
+        "Phụ lục, mục I.1. Mỗi hồ sơ có kết quả trong kỳ: đúng hạn 1 điểm; quá hạn trên 5 ngày làm việc 0 điểm; quá hạn ít hơn "
+        "thì Phụ lục không quy định, điểm theo tham số a_point_within_grace. A = tổng điểm / số hồ sơ.",
     ),
     (
         "B. Hướng dẫn hoàn thiện hồ sơ",
@@ -613,7 +653,8 @@ NOTES = (
     ),
     (
         "Chưa đủ dữ liệu",
-        "Thiếu một chỉ số thì chưa tính K: thiếu số liệu không phải là 0 điểm. Phần đã có đủ để kết luận thì nêu kết luận.",
+        "Thiếu một chỉ số thì chưa tính K: thiếu số liệu ghi “—”, không phải là 0 điểm. “Chắc chắn hài lòng” (“chắc chắn "
+        "không hài lòng”): chỉ số còn thiếu là bao nhiêu thì kết luận cũng không đổi.",
     ),
     (
         "Xếp hạng",
@@ -621,8 +662,9 @@ NOTES = (
     ),
     (
         "Lưu ý ở trang Xếp hạng",
-        "“1 phản ánh có thể đổi xếp loại”: thêm hoặc bớt một phản ánh, đúng hoặc trễ hạn, thì K sang bên kia ngưỡng, vì số "
-        "phản ánh quá ít. “Không có phản ánh”: 12 trong 18 điểm của D có được khi không có phản ánh nào.",
+        "“Mẫu nhỏ”: thêm hoặc bớt một phản ánh, kiến nghị (PAKN) thì K sang bên kia ngưỡng, vì số PAKN quá ít. "
+        "“Không có PAKN”: 12 trong 18 điểm của D có được khi không có PAKN nào. “Sát ngưỡng”: K cách 20 không quá 0,01. "
+        "“Kỳ không trọn”: cơ quan chỉ hoạt động một phần của kỳ, có điểm và xếp loại nhưng không xếp hạng.",
     ),
     (
         "Màu",
