@@ -29,11 +29,11 @@ down: setup ## stop both
 	@$(BIN)/hailong down
 
 test: setup ## every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: setup ## every test on the embedded server, then on Debian's PostgreSQL 15
-	@$(BIN)/python -m pytest
-	@tests/with-postgres-15 $(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@tests/with-postgres-15 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup ## ruff, mypy, sqlfluff; they check and never repair
 	@$(BIN)/ruff check .
