@@ -20,7 +20,7 @@ class Source:
     """A remote system: base address and bearer token."""
 
     url: str
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Settings:
     @classmethod
     def load(cls, env: Mapping[str, str] | None = None) -> Settings:
         env = dict(os.environ if env is None else env)
+        _check_dsn(env.get("HAILONG_DSN"))
         return cls(
             home=Path(env.get("HAILONG_HOME") or PROJECT / ".hailong").absolute(),
             project=PROJECT,
@@ -89,3 +90,9 @@ class Settings:
         except (OSError, subprocess.SubprocessError):
             return hailong.__version__
         return f"{hailong.__version__}+{commit}"
+
+
+def _check_dsn(dsn: str | None) -> None:
+    """UsageError for an address that is not one; it is never quoted, because it holds a password."""
+    if dsn and not dsn.startswith(("postgresql://", "postgres://")):
+        raise UsageError("HAILONG_DSN is not an address: write postgresql://user:password@host:5432/database")

@@ -96,6 +96,17 @@ def test_a_server_that_is_down_is_one_message_without_the_password(arguments: li
     assert "geheim" not in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize(
+    "dsn", ["postgress://u:geheim@localhost/x", "postgresql://u:geheim@localhost/x?nonsense=1", "geheim"]
+)
+def test_a_mistyped_address_is_wrong_use_and_is_not_quoted(dsn: str, tmp_path: Path) -> None:
+    done = hailong_command("status", HAILONG_DSN=dsn, HAILONG_HOME=str(tmp_path))
+    assert done.returncode == 2
+    assert "HAILONG_DSN" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "geheim" not in done.stderr + done.stdout
+
+
 def test_every_command_has_help_with_an_example() -> None:
     from hailong.cli import app
 

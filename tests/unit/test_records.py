@@ -228,6 +228,14 @@ def test_an_unreadable_dossier_is_rejected_with_rule_and_detail(
     assert "MaHoSo" in changes or found.key == "H29.10-20261001-0001"
 
 
+@pytest.mark.parametrize("said", ["Nguyễn Thị Bí Mật, 12 Lê Lợi", "079123456789", "CCCD.0903123456", "Bi Mat"])
+def test_what_stands_in_a_coded_field_and_is_no_code_leaves_only_its_shape(said: str) -> None:
+    found = reject(dossier(KenhThucHien=said))
+    assert found.rule == "unknown_code"
+    assert said not in found.detail + found.payload
+    assert "KenhThucHien" in found.detail
+
+
 def test_what_is_no_record_is_rejected() -> None:
     assert reject(["x"]).rule == "unreadable_record"
     assert reject(None).rule == "unreadable_record"

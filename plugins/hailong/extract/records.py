@@ -30,6 +30,8 @@ CodeMap = Mapping[tuple[str, str], frozenset[str]]
 _SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?)?")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SAFE_DATE = re.compile(r"\d{8}|\d{14}|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T][\d:.+Z-]{0,25})?")
+_CODE = re.compile(r"[A-Za-z0-9._/-]{1,40}")
+_PERSONAL_NUMBER = re.compile(r"(?<!\d)\d{9,12}(?!\d)")  # identity cards have 9 or 12 digits, phones 10 or 11
 _TRUE = frozenset({"true", "1", "có", "x", "yes"})
 _FALSE = frozenset({"false", "0", "không", "no"})
 _INT64 = 2**63
@@ -143,8 +145,17 @@ class Converter:
                     self._minimised(item, column.items) if isinstance(item, dict) else _kind(item) for item in inner
                 ]
                 continue
-            kept[column.source] = _shape(value) if not self._readable(column, value) else _plain(value)
+            if not self._readable(column, value):
+                kept[column.source] = _shape(value)
+            elif column.codes is not None and not self._known(column, value):
+                kept[column.source] = _code_or_shape(value)
+            else:
+                kept[column.source] = _plain(value)
         return kept
+
+    def _known(self, column: Column, value: object) -> bool:
+        codes = column.codes
+        return codes is not None and value in (self._codes or {}).get((codes.system, codes.kind), frozenset())
 
     def _readable(self, column: Column, value: object) -> bool:
         try:
@@ -222,7 +233,7 @@ def _scalar_step(converter: Converter, column: Column, index: int) -> Step:
         if known is not None and value not in known and codes is not None:
             raise Bad(
                 "unknown_code",
-                f"{field}: code '{str(value)[:60]}' of kind {codes.kind} is not in the code map of {codes.system}",
+                f"{field}: code '{_code_or_shape(value)}' of kind {codes.kind} is not in the code map of {codes.system}",
             )
         values[index] = value
 
@@ -470,6 +481,12 @@ def _shape(value: Any) -> str:
     if _SAFE_DATE.fullmatch(found.strip()):
         return found
     return "".join("9" if c.isdigit() else "x" if c.isalpha() else c for c in found[:40])
+
+
+def _code_or_shape(value: Any) -> str:
+    """An unknown code as it is where it looks like one; a name, a number of a person or a sentence only by its shape."""
+    found = str(value)
+    return found if _CODE.fullmatch(found) and not _PERSONAL_NUMBER.search(found) else _shape(value)
 
 
 def _composed(value: Any) -> str:

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
+from hailong.contracts import FileDrop, load_contracts
 from hailong.errors import PermanentError, TransientError
 from hailong.periods import Period, parse_period
 from hailong.publish import LOCK, ROLE
@@ -69,6 +70,7 @@ def create(settings: Settings, period_code: str, requested_by: str) -> Candidate
         _hold_builds(connection)
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
         build_id, as_of, rules = _build(connection, period)
+        _landed_well(connection)
         _closed(connection, settings, period, as_of)
         digest = marts_sha256(connection, period.code)
         found = _newest(connection, period)
@@ -129,16 +131,42 @@ def _build(connection: psycopg.Connection, period: Period) -> tuple[int, int, st
 
 
 def _closed(connection: psycopg.Connection, settings: Settings, period: Period, as_of: int) -> None:
+    """Every feed that is fetched for a window must have reached the period's end; files are dropped when they come."""
     end = datetime.combine(period.end, time(), ZoneInfo(settings.timezone))
-    row = connection.execute(
-        "select max(window_end) from ops.batch where feed = 'dossier' and batch_id <= %s", (as_of,)
-    ).fetchone()
-    reached = row[0] if row else None
-    if reached is None or reached < end:
-        until = f"reach {reached.astimezone(end.tzinfo):%d/%m/%Y %H:%M}" if reached else "hold no dossier"
+    reached: dict[str, datetime | None] = dict(
+        connection.execute(
+            "select feed, max(window_end) from ops.batch where batch_id <= %s group by feed", (as_of,)
+        ).fetchall()
+    )
+    behind = []
+    for contract in load_contracts(settings.contracts).values():
+        if contract.kind != "event" or isinstance(contract.connector, FileDrop):
+            continue
+        until = reached.get(contract.feed)
+        if until is None or until < end:
+            where = f"reaches {until.astimezone(end.tzinfo):%d/%m/%Y %H:%M}" if until else "was never loaded"
+            behind.append(f"{contract.feed} {where}")
+    if behind:
         raise PermanentError(
-            f"the period {period} is not closed in the data: they {until}. "
-            "Ingest dossiers up to its end (`hailong ingest dossier`), build, and try again"
+            f"the period {period} is not closed in the data: {'; '.join(behind)}. "
+            "Ingest up to its end (`hailong ingest FEED`), build, and try again"
+        )
+
+
+def _landed_well(connection: psycopg.Connection) -> None:
+    """What the gate stopped among the landed data goes into no candidate."""
+    row = connection.execute(
+        "select run_id, disposition from dq.run where scope = 'landed' order by finished_at desc limit 1"
+    ).fetchone()
+    if row and row[1] == "stop":
+        failed = connection.execute(
+            "select string_agg(distinct expectation_id, ', ' order by expectation_id) from dq.result "
+            "where run_id = %s and not success and severity = 'critical'",
+            (row[0],),
+        ).fetchone()
+        raise PermanentError(
+            f"the gate stopped what has landed (run {row[0]}): {failed[0] if failed else ''}. Repair at the source, "
+            "ingest, build, and run `hailong gate --landed` until it passes"
         )
 
 

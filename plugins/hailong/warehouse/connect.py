@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from hailong.errors import PermanentError, TransientError
+from hailong.errors import PermanentError, TransientError, UsageError
 from hailong.settings import Settings
 from hailong.warehouse.embedded import Embedded
 
@@ -56,6 +56,10 @@ def connect(settings: Settings, role: str | None = None, autocommit: bool = Fals
             f"no connection to the warehouse at {where(settings)}: {reason}. "
             "Is the server up? Check HAILONG_DSN, or unset it to use the embedded server (`hailong db up`)."
         ) from error
+    except psycopg.ProgrammingError:  # its text quotes the address, password included
+        raise UsageError(
+            "HAILONG_DSN cannot be read: write postgresql://user:password@host:5432/database, and only options that libpq knows"
+        ) from None
     if connection.info.server_version < MINIMUM_VERSION:
         found = connection.info.server_version // 10000
         connection.close()
