@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ TYPES = {
     "jsonb": "array",
 }
 FEED_KINDS = ("event", "register")
+PRIVACY_CLASSES = ("public", "internal", "restricted")
+DELETIONS = ("absence", "none")
+DAY_KINDS = {"workingDay": "working_day", "dayOff": "day_off"}
+MAX_LENGTH = 4000  # characters of a text column, where the contract says nothing else
+MAX_DELETE_SHARE = 0.005
 RESERVED = ("batch_id", "record_key", "op", "version_hash", "seq")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _CRON = re.compile(r"\S+ \S+ \S+ \S+ \S+")
@@ -58,11 +63,13 @@ class Column:
     precision_of: str | None = None
     reject_rule: str | None = None
     items: tuple[Column, ...] = ()
+    pseudonym: bool = False
+    max_length: int = MAX_LENGTH
 
 
 @dataclass(frozen=True)
 class PagedHttp:
-    """A service that answers page by page and declares a total."""
+    """A service that answers page by page and declares a total; `page_echo_field` repeats the page asked for."""
 
     system: str
     method: str
@@ -76,11 +83,17 @@ class PagedHttp:
     until_field: str | None = None
     error_field: str | None = None
     message_field: str | None = None
+    page_echo_field: str | None = None
+    requests_per_second: float | None = None
 
 
 @dataclass(frozen=True)
 class PortalWindows:
-    """The portal's evaluation API: one snapshot per period window."""
+    """The portal's evaluation API: a snapshot per window.
+
+    `group` answers for any days and is asked for our own periods; `calendar_groups` know calendar months, quarters and
+    years only. Windows that end before `legacy_until` are asked from the API of that time.
+    """
 
     system: str
     path: str
@@ -88,22 +101,42 @@ class PortalWindows:
     root_department_id: str
     page_size: int
     metric_version: str
+    calendar_groups: tuple[str, ...] = ()
+    legacy_path: str | None = None
+    legacy_service: str | None = None
+    legacy_metric_version: str | None = None
+    legacy_until: str | None = None
+    requests_per_second: float | None = None
 
 
 @dataclass(frozen=True)
 class FileDrop:
-    """Files that a person or a system puts into a folder."""
+    """Files that a person or a system puts into a folder (a path or an fsspec URI)."""
 
     system: str
     pattern: str
     sheet: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
 
 
-Connector = PagedHttp | PortalWindows | FileDrop
-CONNECTORS: dict[str, type[PagedHttp] | type[PortalWindows] | type[FileDrop]] = {
+@dataclass(frozen=True)
+class SqlView:
+    """A view of a city database, read only, in the order of `order_by`; `since_column` is the cursor."""
+
+    system: str
+    view: str
+    order_by: tuple[str, ...]
+    page_size: int
+    since_column: str | None = None
+
+
+Connector = PagedHttp | PortalWindows | FileDrop | SqlView
+CONNECTORS: dict[str, type[PagedHttp] | type[PortalWindows] | type[FileDrop] | type[SqlView]] = {
     "paged_http": PagedHttp,
     "portal_windows": PortalWindows,
     "file_drop": FileDrop,
+    "sql_view": SqlView,
 }
 
 
@@ -125,6 +158,13 @@ class Contract:
     window_columns: tuple[str, ...]
     lookback_days: int
     initial_since: str | None
+    chunk_days: int
+    deletions: str
+    max_delete_share: float
+    retention_months: int
+    privacy_class: str
+    expected_rows: dict[str, tuple[float, float]] | None
+    ignored: tuple[str, ...]
     path: Path
 
     @property
@@ -134,6 +174,17 @@ class Contract:
 
     def column(self, name: str) -> Column:
         return next(c for c in self.columns if c.name == name)
+
+    @property
+    def cursor(self) -> Column | None:
+        """The column by which the source answers what changed since; None where it cannot."""
+        asks = getattr(self.connector, "since_field", None) or getattr(self.connector, "since_column", None)
+        return self.column(self.window_columns[0]) if asks and self.window_columns else None
+
+    @property
+    def pseudonyms(self) -> tuple[Column, ...]:
+        """Columns that hold a person under a pseudonym."""
+        return tuple(column for column in self.columns if column.pseudonym)
 
 
 def load_contracts(folder: Path) -> dict[str, Contract]:
@@ -266,6 +317,13 @@ class _Reader:
             window_columns=window,
             lookback_days=self.integer(custom.get("lookbackDays", 45), "lookbackDays", least=0),
             initial_since=None if custom.get("initialSince") is None else str(custom["initialSince"]),
+            chunk_days=self.integer(custom.get("chunkDays", 31), "chunkDays"),
+            deletions=self.deletions(custom.get("deletions"), connector, kind),
+            max_delete_share=self.share(custom.get("maxDeleteShare", MAX_DELETE_SHARE), "maxDeleteShare"),
+            retention_months=self.integer(custom["retentionMonths"], "retentionMonths"),
+            privacy_class=self.one_of(custom["privacyClass"], "privacyClass", PRIVACY_CLASSES),
+            expected_rows=self.expected_rows(custom.get("expectedRows")),
+            ignored=self.texts(custom.get("ignoredFields") or [], "ignoredFields"),
             path=self.path,
         )
 
@@ -281,8 +339,10 @@ class _Reader:
             raw, place = given.get(_camel(name)), f"connector.{_camel(name)}"
             if raw is None:
                 continue
-            read: Callable[[object, str], Any] = self.integer if field.type == "int" else self.text
-            values[name] = read(raw, place)
+            readers: dict[str, Callable[[object, str], Any]] = {
+                "int": self.integer, "float | None": self.positive, "tuple[str, ...]": self.texts,
+            }  # fmt: skip
+            values[name] = readers.get(str(field.type), self.text)(raw, place)
         if values.get("method", "GET") not in ("GET", "POST"):
             raise self.fail("connector.method", f"unknown method '{values['method']}'; allowed: GET, POST")
         return CONNECTORS[kind](**values)
@@ -317,6 +377,9 @@ class _Reader:
             raise self.fail(place, "exactly one of sourceField, precisionOf, flag says where the column comes from")
         if custom.get("flag") is not None and kind != "boolean":
             raise self.fail(place, "a flag is boolean")
+        pseudonym = self.boolean(custom.get("pseudonym", False), f"{place}.pseudonym")
+        if pseudonym and (kind != "text" or place.count(".") > 1 or given.get("primaryKey")):
+            raise self.fail(place, "a pseudonym is a text column of the record itself and no key")
         items: tuple[Column, ...] = ()
         if kind == "jsonb":
             inner = self.mapping(given.get("items"), f"{place}.items", {"logicalType": True, "properties": True})
@@ -335,12 +398,14 @@ class _Reader:
             key_position=self.integer(given.get("primaryKeyPosition", 1), f"{place}.primaryKeyPosition")
             if is_key
             else 0,
-            hashed=self.boolean(custom.get("hashed", True), f"{place}.hashed"),
+            hashed=self.boolean(custom.get("hashed", True), f"{place}.hashed") and not pseudonym,
             codes=self.codes(custom.get("codes"), place, system),
             flag=self.flag(custom.get("flag"), place),
             precision_of=custom.get("precisionOf"),
             reject_rule=custom.get("rejectRule"),
             items=items,
+            pseudonym=pseudonym,
+            max_length=self.integer(custom.get("maxLength", MAX_LENGTH), f"{place}.maxLength"),
         )
 
     def codes(self, value: object, place: str, system: str) -> Codes | None:
@@ -377,14 +442,52 @@ class _Reader:
         if not any(column.key_position for column in columns):
             raise self.fail("schema", "no column is the primaryKey")
         for column in columns:
-            if column.source in personal or any(item.source in personal for item in column.items):
-                raise self.fail(f"schema.{column.name}", "a personal field may feed a flag, never a column")
+            passes = column.source in personal and not column.pseudonym
+            if passes or any(item.source in personal for item in column.items):
+                raise self.fail(
+                    f"schema.{column.name}", "a personal field may feed a flag or a pseudonym, never a plain column"
+                )
         for name in window:
             if name not in names or names[name].type not in ("date", "timestamptz"):
                 dated = [column.name for column in columns if column.type in ("date", "timestamptz")]
                 raise self.fail("windowColumns", f"no date column '{name}'; allowed: {', '.join(dated)}")
         if kind == "event" and not window:
             raise self.fail("windowColumns", "an event feed names the columns that its window is read from")
+
+    def deletions(self, value: object, connector: Connector, kind: str) -> str:
+        """How deletions are noticed: files say nothing of what is gone, everything else is read whole or by cursor."""
+        if value is None:
+            return "none" if isinstance(connector, FileDrop) else "absence"
+        if value == "absence" and isinstance(connector, FileDrop):
+            raise self.fail("deletions", "a dropped file holds what is new, not what there is: only 'none' is possible")
+        return self.one_of(value, "deletions", DELETIONS)
+
+    def expected_rows(self, value: object) -> dict[str, tuple[float, float]] | None:
+        """(least, most) rows of a day by kind of day, as multiples of the median of such days; None: no expectation."""
+        if value is None:
+            return None
+        given = self.mapping(value, "expectedRows", dict.fromkeys(DAY_KINDS, True))
+        found = {}
+        for word, kind in DAY_KINDS.items():
+            bounds = given[word]
+            if not isinstance(bounds, list) or len(bounds) != 2:
+                raise self.fail(f"expectedRows.{word}", "expected [least, most]")
+            least, most = (self.positive(bound, f"expectedRows.{word}", least=0) for bound in bounds)
+            if least >= most:
+                raise self.fail(f"expectedRows.{word}", f"{least} is not less than {most}")
+            found[kind] = (least, most)
+        return found
+
+    def share(self, value: object, place: str) -> float:
+        found = self.positive(value, place, least=0)
+        if found > 1:
+            raise self.fail(place, f"a share is 0 to 1, found {value!r}")
+        return found
+
+    def positive(self, value: object, place: str, least: float | None = None) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0 or (least is None and not value):
+            raise self.fail(place, f"expected a number above zero, found {value!r}")
+        return float(value)
 
     def service_level(self, value: object) -> tuple[str, str, float]:
         """(cron schedule in local time, time of day when due, hours after which the feed is stale)."""
@@ -416,7 +519,7 @@ def _camel(name: str) -> str:
 
 
 def _is_required(default: object) -> bool:
-    return default is not None
+    return default is MISSING
 
 
 _TOP = {
@@ -439,8 +542,10 @@ _SLA = {
 _SLA_WORDS = ("frequency", "timeOfAvailability", "latency")
 _CONTRACT_WORDS = {
     "feedKind": True, "connector": True, "personalFields": False, "windowColumns": False, "lookbackDays": False,
-    "initialSince": False,
+    "initialSince": False, "chunkDays": False, "deletions": False, "maxDeleteShare": False, "retentionMonths": True,
+    "privacyClass": True, "expectedRows": False, "ignoredFields": False,
 }  # fmt: skip
 _COLUMN_WORDS = {
     "sourceField": False, "precisionOf": False, "flag": False, "codes": False, "hashed": False, "rejectRule": False,
+    "pseudonym": False, "maxLength": False,
 }  # fmt: skip

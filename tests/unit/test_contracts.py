@@ -52,6 +52,28 @@ def test_a_contract_says_keys_codes_and_what_is_hashed() -> None:
     assert [c.name for c in portal.keys] == ["group_code", "window_from", "window_to", "department_id"]
 
 
+def test_a_person_passes_as_a_pseudonym_only_and_counts_in_no_version(tmp_path: Path) -> None:
+    text = (FOLDER / "rating.yaml").read_text("utf-8")
+    path = tmp_path / "rating.yaml"
+    path.write_text(
+        text.replace(
+            "sourceField, value: maHoSo}", "sourceField, value: hoTen}\n          - {property: pseudonym, value: true}"
+        )
+    )
+    contract = load_contract(path)
+    assert [column.source for column in contract.pseudonyms] == ["hoTen"]
+    assert not contract.pseudonyms[0].hashed
+
+
+def test_deletions_are_noticed_by_absence_except_in_dropped_files() -> None:
+    contracts = load_contracts(FOLDER)
+    assert {contracts[feed].deletions for feed in ("dossier", "rating", "unit_register")} == {"absence"}
+    assert contracts["posting_check"].deletions == "none"
+    assert contracts["dossier"].max_delete_share == 0.005
+    assert contracts["dossier"].cursor == contracts["dossier"].column("updated_at")
+    assert contracts["unit_register"].cursor is None
+
+
 def test_reading_contracts_loads_nothing_heavy() -> None:
     """DAG files read the contracts each time they are parsed."""
     code = (
@@ -71,7 +93,7 @@ TYPOS = [
     ("value: [updated_at]", "value: [update_at]", "no date column 'update_at'; allowed: rated_at, updated_at"),
     ("{property: precisionOf, value: rated_at}", "{property: precisionOf, value: rate_at}", "no column 'rate_at'"),
     ("property: sourceField, value: mucDo", "property: sourceFeld, value: mucDo", "unknown key 'sourceFeld'; allowed"),
-    ("sourceField, value: mucDo", "sourceField, value: hoTen", "a personal field may feed a flag, never a column"),
+    ("sourceField, value: mucDo", "sourceField, value: hoTen", "a personal field may feed a flag or a pseudonym, never a plain column"),
     ("primaryKey: true", "primaryKye: true", "unknown key 'primaryKye'"),
     ("id: rating", "id: ratings", "must be the file's name"),
     ("schedule: 45 0 * * *", "schedule: 45 0 * *", "is not a cron line"),
@@ -79,6 +101,15 @@ TYPOS = [
     ("feedKind, value: event", "feedKind, value: events", "unknown value 'events'; allowed: event, register"),
     ("name: level_code", "name: channel_code", "column 'channel_code' stands twice"),
     ("team:", "team: [", "not valid YAML"),
+    ("privacyClass, value: internal", "privacyClass, value: inernal", "unknown value 'inernal'; allowed: public, internal"),
+    ("{property: retentionMonths,", "{property: retentionMonth,", "unknown key 'retentionMonth'"),
+    ("{property: lookbackDays, value: 45}", "{property: maxDeleteShare, value: 5}", "a share is 0 to 1"),
+    ("{property: lookbackDays, value: 45}", "{property: deletions, value: always}", "allowed: absence, none"),
+    ("{property: lookbackDays, value: 45}", "{property: expectedRows, value: {workingDay: [3, 1], dayOff: [0, 1]}}",
+     "3.0 is not less than 1.0"),
+    ("{property: lookbackDays, value: 45}", "{property: expectedRows, value: {workingDay: [0, 1]}}", "missing dayOff"),
+    ("{property: hashed, value: false}", "{property: pseudonym, value: true}", "a pseudonym is a text column"),
+    ("pageSize: 1000", "pageSize: 1000\n      requestsPerSecond: 0", "expected a number above zero"),
 ]  # fmt: skip
 
 
