@@ -93,7 +93,7 @@ TYPOS = [
     ("value: [updated_at]", "value: [update_at]", "no date column 'update_at'; allowed: rated_at, updated_at"),
     ("{property: precisionOf, value: rated_at}", "{property: precisionOf, value: rate_at}", "no column 'rate_at'"),
     ("property: sourceField, value: mucDo", "property: sourceFeld, value: mucDo", "unknown key 'sourceFeld'; allowed"),
-    ("sourceField, value: mucDo", "sourceField, value: hoTen", "a personal field may feed a flag or a pseudonym, never a plain column"),
+    ("sourceField, value: mucDo", "sourceField, value: hoTen", "may feed a flag or a pseudonym, never a plain column"),
     ("primaryKey: true", "primaryKye: true", "unknown key 'primaryKye'"),
     ("id: rating", "id: ratings", "must be the file's name"),
     ("schedule: 45 0 * * *", "schedule: 45 0 * *", "is not a cron line"),
