@@ -6,6 +6,7 @@ killed at any moment leaves the transaction unfinished, and the server rolls it 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from psycopg import sql
 from hailong.contracts import Column, Contract, find_contract
 from hailong.errors import HailongError, PermanentError, TransientError
 from hailong.load.landing import Landing, read_landing
-from hailong.load.raw import ROLE
+from hailong.load.raw import ROLE, head_table, raw_table
 from hailong.settings import Settings
 from hailong.warehouse.connect import adbc_uri, where
 
@@ -30,6 +31,7 @@ BATCH_ROWS = 16_384
 _CASTS = {"numeric": "numeric", "jsonb": "jsonb"}
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 _HEAD = ("record_key", "op", "version_hash")
+TOMBSTONE = hashlib.sha256(b"deleted").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class LoadResult:
 def load_landing(settings: Settings, folder: Path) -> LoadResult:
     """Load a landing folder; loading it again changes nothing and returns the recorded batch.
 
-    PermanentError when the folder is not whole or holds fewer rows than the source declared;
-    TransientError when the warehouse is away.
+    PermanentError when the folder is not whole, holds fewer rows than the source declared, or misses more keys than the
+    contract lets a source delete; TransientError when the warehouse is away.
     """
     landing = read_landing(folder)
     manifest = landing.manifest
@@ -78,7 +80,6 @@ def load_landing(settings: Settings, folder: Path) -> LoadResult:
             f"{manifest['declared_rows']}: not loaded. Run the ingest again"
         )
     contract = find_contract(settings.contracts, landing.feed)
-    columns = _landed_columns(landing, contract)
     with _transaction(settings, landing) as cursor:
         cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(ROLE)).as_string())
         cursor.execute(sql.SQL("select pg_advisory_xact_lock({})").format(sql.Literal(LOCK)).as_string())
@@ -86,15 +87,37 @@ def load_landing(settings: Settings, folder: Path) -> LoadResult:
         present = _find_batch(cursor, landing.sha256)
         if present is not None:
             return present
-        _copy(cursor, landing, columns)
-        _judge(cursor, contract)
+        judge_landing(cursor, landing, contract)
         batch_id = _record_batch(cursor, landing)
-        _insert_rows(cursor, contract, columns, batch_id)
-        _insert_rejects(cursor, landing, batch_id)
+        write_batch(cursor, landing, contract, batch_id)
         created = _find_batch(cursor, landing.sha256, created=True)
     if created is None:
         raise PermanentError(f"{landing.feed}: batch {batch_id} was not recorded; nothing was loaded")
     return created
+
+
+def judge_landing(cursor: Any, landing: Landing, contract: Contract) -> None:
+    """Everything that is decided about a folder before its batch is written, as temporary tables of the transaction:
+    `landed`, `landed_rejects`, `judged` (fate of each record), `absent` (keys that a complete read misses).
+
+    Depends on the folder and on the batches before it only: a replay decides the same.
+    """
+    for table in ("landed", "landed_rejects", "judged", "absent"):
+        cursor.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("pg_temp", table)).as_string())
+    _copy(cursor, landing, _landed_columns(landing, contract))
+    _copy_rejects(cursor, landing)
+    _judge(cursor, landing, contract)
+    _find_absent(cursor, landing, contract)
+
+
+def write_batch(cursor: Any, landing: Landing, contract: Contract, batch_id: int) -> None:
+    """Versions, tombstones, head, quarantine, findings and snapshots of one judged folder under a batch number."""
+    _insert_rows(cursor, contract, _landed_columns(landing, contract), batch_id)
+    _insert_tombstones(cursor, contract, batch_id)
+    _mark_missed(cursor, contract, batch_id)
+    _insert_rejects(cursor, landing, batch_id)
+    _insert_findings(cursor, landing, contract, batch_id)
+    _insert_snapshots(cursor, landing, batch_id)
 
 
 @contextmanager
@@ -170,21 +193,134 @@ def _copy(cursor: Any, landing: Landing, columns: tuple[Column, ...]) -> None:
     cursor.execute("analyze landed")
 
 
-def _judge(cursor: Any, contract: Contract) -> None:
-    """Per record: duplicate (a later one here has its key), unchanged (raw has this version last), or loaded."""
+def _copy_rejects(cursor: Any, landing: Landing) -> None:
+    cursor.execute(
+        "create temporary table landed_rejects (seq bigint, record_key text, rule text, detail text,"
+        " payload_minimised text) on commit drop"
+    )
+    if landing.manifest["rejects"]:
+        with pq.ParquetFile(landing.rejects) as source:
+            reader = pa.RecordBatchReader.from_batches(source.schema_arrow, source.iter_batches(BATCH_ROWS))
+            cursor.adbc_ingest("landed_rejects", reader, mode="append", temporary=True)
+
+
+def _judge(cursor: Any, landing: Landing, contract: Contract) -> None:
+    """Fate of each record: duplicate (a newer one here has its key), older (we hold a newer one), unchanged, loaded.
+
+    What comes again as it was after a newer version had been quarantined is loaded: it ends the doubt about the record.
+    A census only counts keys.
+    """
+    if is_census(landing):
+        cursor.execute(
+            "create temporary table judged on commit drop as select seq, record_key, op, version_hash,"
+            " null::timestamptz as changed_at, case when row_number() over (partition by record_key order by seq) > 1"
+            " then 'duplicate' else 'unchanged' end as fate from landed"
+        )
+        return
+    changed = sql.Identifier(contract.cursor.name) if contract.cursor else sql.SQL("null::timestamptz")
     cursor.execute(
         sql.SQL(
             "create temporary table judged on commit drop as"
-            " select ranked.seq, ranked.op, case when ranked.place > 1 then 'duplicate'"
-            " when newest.version_hash = ranked.version_hash then 'unchanged' else 'loaded' end as fate"
-            " from (select seq, op, record_key, version_hash,"
-            " row_number() over (partition by record_key order by seq desc) as place from landed) as ranked"
-            " left join lateral (select r.version_hash from {} as r where r.record_key = ranked.record_key"
-            " order by r.batch_id desc limit 1) as newest on true"
+            " select ranked.seq, ranked.record_key, ranked.op, ranked.version_hash, ranked.changed_at,"
+            " case when ranked.place > 1 then 'duplicate'"
+            " when head.version_hash = ranked.version_hash and (doubt.batch_id is null or doubt.batch_id <= head.batch_id)"
+            " then 'unchanged'"
+            " when ranked.changed_at < head.changed_at and head.version_hash <> ranked.version_hash and head.op = 'upsert'"
+            " then 'older' else 'loaded' end as fate"
+            " from (select seq, op, record_key, version_hash, {changed} as changed_at, row_number() over"
+            " (partition by record_key order by {changed} desc nulls last, seq desc) as place from landed) as ranked"
+            " left join {head} as head on ranked.record_key = head.record_key"
+            " left join (select record_key, max(batch_id) as batch_id from ops.quarantine"
+            " where feed = {feed} and record_key is not null group by record_key) as doubt"
+            " on ranked.record_key = doubt.record_key"
         )
-        .format(sql.Identifier("raw", contract.feed))
+        .format(changed=changed, head=head_table(contract.feed), feed=sql.Literal(contract.feed))
         .as_string()
     )
+
+
+def is_census(landing: Landing) -> bool:
+    return bool(landing.manifest.get("read") == "census")
+
+
+def _find_absent(cursor: Any, landing: Landing, contract: Contract) -> None:
+    """Keys in force that this read should have brought and did not; PermanentError when they are too many.
+
+    `again`: an earlier complete read missed the key too, and none has seen it since.
+    """
+    scope = _scope(landing, contract)
+    if scope is None:
+        cursor.execute("create temporary table absent (record_key text, again boolean) on commit drop")
+        return
+    cursor.execute(
+        sql.SQL(
+            "create temporary table absent on commit drop as"
+            " select head.record_key, head.missed_batch is not null as again from {} as head"
+            " where head.op = 'upsert' and ({})"
+            " and not exists (select 1 from landed where landed.record_key = head.record_key)"
+            " and not exists (select 1 from landed_rejects as r where r.record_key = head.record_key)"
+        )
+        .format(head_table(contract.feed), scope)
+        .as_string()
+    )
+    cursor.execute("select count(*) from absent")
+    missing = int(cursor.fetchone()[0])
+    if not missing:
+        return
+    cursor.execute(
+        sql.SQL("select count(*) from {} as head where head.op = 'upsert' and ({})")
+        .format(head_table(contract.feed), scope)
+        .as_string()
+    )
+    expected = int(cursor.fetchone()[0])
+    given = (landing.manifest.get("options") or {}).get("max_delete_share")
+    allowed = contract.max_delete_share if given is None else float(given)
+    if missing > allowed * expected:
+        cursor.execute(
+            "select string_agg(record_key, ', ') from (select record_key from absent order by 1 limit 5) as a"
+        )
+        named = cursor.fetchone()[0]
+        raise PermanentError(
+            f"{landing.feed}: {missing} of {expected} records that we hold are missing from this read ({named}"
+            f"{', …' if missing > 5 else ''}), more than the share of {allowed:g} that the contract lets a source delete. "
+            "Nothing was loaded. Ask the owner of the source; if they are really gone: "
+            f"hailong ingest {landing.feed} --max-delete-share {min(1.0, -(-1000 * missing // expected) / 1000):g}"
+        )
+
+
+def _scope(landing: Landing, contract: Contract) -> sql.Composable | None:
+    """Which of the keys in force a complete read must hold, as a condition on the head; None: the read proves nothing."""
+    manifest = landing.manifest
+    if contract.deletions != "absence" or not manifest.get("complete") or manifest.get("unreadable"):
+        return None
+    if _has_unreadable(landing):
+        return None
+    read = manifest.get("read")
+    end = sql.Literal(manifest["window_end"])
+    if read == "full":
+        return sql.SQL("true")
+    if read == "census":
+        return sql.SQL("head.changed_at < {}::timestamptz").format(end)
+    if read == "snapshot":
+        prefixes = [snapshot["prefix"] for snapshot in manifest.get("snapshots", ())]
+        if not prefixes:
+            return None
+        return sql.SQL(" or ").join(
+            sql.SQL("starts_with(head.record_key, {})").format(sql.Literal(prefix)) for prefix in prefixes
+        )
+    if read == "window" and contract.cursor:
+        return sql.SQL("head.changed_at >= {}::timestamptz and head.changed_at < {}::timestamptz").format(
+            sql.Literal(manifest["window_start"]), end
+        )
+    return None
+
+
+def _has_unreadable(landing: Landing) -> bool:
+    """A record that is not one may be anybody's: the read proves no absence."""
+    if not landing.manifest["rejects"]:
+        return False
+    rules = pq.read_table(landing.rejects, columns=["rule"]).column("rule")
+    return "unreadable_record" in rules.unique().to_pylist()
 
 
 def _record_batch(cursor: Any, landing: Landing) -> int:
@@ -192,12 +328,13 @@ def _record_batch(cursor: Any, landing: Landing) -> int:
     cursor.execute(
         "insert into ops.batch (feed, window_start, window_end, landing_uri, landing_sha256, declared_rows,"
         " received_rows, loaded_rows, unchanged_rows, duplicate_rows, quarantined_rows, tombstone_rows, started_at,"
-        " contract_version, code_version) select $1::text, $2::text::timestamptz, $3::text::timestamptz, $4::text,"
+        " contract_version, code_version, read_kind, is_complete)"
+        " select $1::text, $2::text::timestamptz, $3::text::timestamptz, $4::text,"
         " $5::text, $6::text::bigint, $7::bigint,"
         " count(*) filter (where fate = 'loaded'), count(*) filter (where fate = 'unchanged'),"
-        " count(*) filter (where fate = 'duplicate'), $8::bigint,"
-        " count(*) filter (where fate = 'loaded' and op = 'delete'), $9::text::timestamptz, $10::text, $11::text"
-        " from judged returning batch_id",
+        " count(*) filter (where fate in ('duplicate', 'older')), $8::bigint,"
+        " (select count(*) from absent where again), $9::text::timestamptz, $10::text, $11::text, $12::text,"
+        " $13::text::boolean from judged returning batch_id",
         (
             landing.feed,
             manifest["window_start"],
@@ -210,40 +347,100 @@ def _record_batch(cursor: Any, landing: Landing) -> int:
             manifest["started_at"],
             manifest["contract_version"],
             manifest["code_version"],
+            manifest.get("read", "window"),
+            str(bool(manifest.get("complete", False))),
         ),
     )
     return int(cursor.fetchone()[0])
 
 
 def _insert_rows(cursor: Any, contract: Contract, columns: tuple[Column, ...], batch_id: int) -> None:
+    cursor.execute("select raw.ensure_partition($1::text, $2::bigint)", (contract.feed, batch_id))
+    partition = str(cursor.fetchone()[0])
+    cursor.execute("select count(*) from judged where fate = 'loaded'")
+    loaded = int(cursor.fetchone()[0])
+    if not loaded:
+        return
     names = [sql.Identifier(name) for name in (*_HEAD, *(column.name for column in columns))]
     values = [sql.SQL("l.{}").format(sql.Identifier(name)) for name in _HEAD]
     for column in columns:
         value = sql.SQL("l.{}").format(sql.Identifier(column.name))
         cast = _CASTS.get(column.type)
         values.append(sql.SQL("{}::{}").format(value, sql.SQL(cast)) if cast else value)  # type: ignore[arg-type]
-    table = sql.Identifier("raw", contract.feed)
     cursor.execute(
         sql.SQL(
             "insert into {} (batch_id, {}) select {}, {} from landed as l inner join judged as j on j.seq = l.seq"
             " where j.fate = 'loaded' order by l.seq"
         )
-        .format(table, sql.SQL(", ").join(names), sql.Literal(batch_id), sql.SQL(", ").join(values))
+        .format(raw_table(contract.feed), sql.SQL(", ").join(names), sql.Literal(batch_id), sql.SQL(", ").join(values))
         .as_string()
     )
-    cursor.execute(sql.SQL("analyze {}").format(table).as_string())
+    cursor.execute(
+        sql.SQL(
+            "insert into {} as held (record_key, batch_id, version_hash, op, changed_at)"
+            " select record_key, {}, version_hash, op, changed_at from judged where fate = 'loaded'"
+            " on conflict (record_key) do update set batch_id = excluded.batch_id, version_hash = excluded.version_hash,"
+            " op = excluded.op, changed_at = excluded.changed_at, missed_batch = null"
+        )
+        .format(head_table(contract.feed), sql.Literal(batch_id))
+        .as_string()
+    )
+    cursor.execute(sql.SQL("analyze {}").format(sql.Identifier("raw", partition)).as_string())
+
+
+def _insert_tombstones(cursor: Any, contract: Contract, batch_id: int) -> None:
+    """A version of its own for each key that is gone: key columns as they were, everything else empty."""
+    keys = [sql.Identifier(column.name) for column in contract.keys]
+    digest = sql.Literal(TOMBSTONE)
+    cursor.execute(
+        sql.SQL(
+            "insert into {raw} (batch_id, record_key, op, version_hash, {keys})"
+            " select {batch}, absent.record_key, 'delete', {digest}, {values} from absent"
+            " inner join {head} as head on absent.record_key = head.record_key"
+            " inner join {raw} as r on r.record_key = head.record_key and r.batch_id = head.batch_id where absent.again"
+            " order by absent.record_key"
+        )
+        .format(
+            raw=raw_table(contract.feed), head=head_table(contract.feed), batch=sql.Literal(batch_id), digest=digest,
+            keys=sql.SQL(", ").join(keys), values=sql.SQL(", ").join(sql.SQL("r.{}").format(key) for key in keys),
+        )
+        .as_string()
+    )  # fmt: skip
+    cursor.execute(
+        sql.SQL(
+            "update {} as head set batch_id = {}, version_hash = {}, op = 'delete', changed_at = null, missed_batch = null"
+            " from absent where absent.again and head.record_key = absent.record_key"
+        )
+        .format(head_table(contract.feed), sql.Literal(batch_id), digest)
+        .as_string()
+    )
+
+
+def _mark_missed(cursor: Any, contract: Contract, batch_id: int) -> None:
+    """First misses get their mark; what was seen, readable or not, loses it."""
+    head = head_table(contract.feed)
+    cursor.execute(
+        sql.SQL(
+            "update {} as head set missed_batch = {} from absent where not absent.again"
+            " and head.record_key = absent.record_key"
+        )
+        .format(head, sql.Literal(batch_id))
+        .as_string()
+    )
+    cursor.execute(
+        sql.SQL(
+            "update {} as head set missed_batch = null where head.missed_batch is not null and"
+            " (head.record_key in (select record_key from landed)"
+            " or head.record_key in (select record_key from landed_rejects where record_key is not null))"
+        )
+        .format(head)
+        .as_string()
+    )
 
 
 def _insert_rejects(cursor: Any, landing: Landing, batch_id: int) -> None:
     if not landing.manifest["rejects"]:
         return
-    cursor.execute(
-        "create temporary table landed_rejects (seq bigint, record_key text, rule text, detail text,"
-        " payload_minimised text) on commit drop"
-    )
-    with pq.ParquetFile(landing.rejects) as source:
-        reader = pa.RecordBatchReader.from_batches(source.schema_arrow, source.iter_batches(BATCH_ROWS))
-        cursor.adbc_ingest("landed_rejects", reader, mode="append", temporary=True)
     cursor.execute(
         sql.SQL(
             "insert into ops.quarantine (batch_id, feed, record_key, rule, detail, payload_minimised)"
@@ -252,6 +449,51 @@ def _insert_rejects(cursor: Any, landing: Landing, batch_id: int) -> None:
         .format(sql.Literal(batch_id), sql.Literal(landing.feed))
         .as_string()
     )
+
+
+def _insert_findings(cursor: Any, landing: Landing, contract: Contract, batch_id: int) -> None:
+    """What the door found, and what only the load can see: older copies, and keys of a census that were never loaded."""
+    found = [
+        (str(f["rule"]), str(f.get("field") or ""), int(f["records"]), str(f["detail"]))
+        for f in landing.manifest.get("findings", ())
+    ]
+    cursor.execute("select count(*) from judged where fate = 'older'")
+    older = int(cursor.fetchone()[0])
+    if older:
+        field = contract.cursor.source or "" if contract.cursor else ""
+        found.append(
+            ("cursor_went_back", field, older, "copies older than the version we hold; that one stays in force")
+        )
+    if is_census(landing):
+        cursor.execute(
+            sql.SQL(
+                "select count(distinct landed.record_key) from landed left join {} as head"
+                " on landed.record_key = head.record_key and head.op = 'upsert' where head.record_key is null"
+            )
+            .format(head_table(contract.feed))
+            .as_string()
+        )
+        unknown = int(cursor.fetchone()[0])
+        if unknown:
+            told = f"keys that the source has and we do not: hailong ingest {landing.feed} --since …"
+            found.append(("not_loaded", "", unknown, told))
+    for rule, field, records, detail in found:
+        cursor.execute(
+            "insert into ops.batch_finding (batch_id, feed, rule, field, records, detail)"
+            " values ($1::bigint, $2::text, $3::text, $4::text, $5::bigint, $6::text)",
+            (batch_id, landing.feed, rule, field, records, detail),
+        )
+
+
+def _insert_snapshots(cursor: Any, landing: Landing, batch_id: int) -> None:
+    for s in landing.manifest.get("snapshots", ()):
+        cursor.execute(
+            "insert into ops.snapshot (batch_id, feed, prefix, group_code, window_from, window_to, retrieved_at, rows)"
+            " values ($1::bigint, $2::text, $3::text, $4::text, $5::text::date, $6::text::date, $7::text::timestamptz,"
+            " $8::bigint)",
+            (batch_id, landing.feed, s["prefix"], s["group_code"], s["window_from"], s["window_to"], s["retrieved_at"],
+             s["rows"]),
+        )  # fmt: skip
 
 
 def _find_batch(cursor: Any, landing_sha256: str, created: bool = False) -> LoadResult | None:
