@@ -3,8 +3,11 @@
 This is the door: fields outside the contract, and personal ones, are not copied past it. A reject carries only
 contract fields, and of a value that could not be read only its shape: anything may stand in a field filled wrongly.
 
-Rules of a reject: unreadable_record, missing_key, bad_key, missing_required, wrong_type, bad_text, bad_number,
+Rules of a reject: unreadable_record, missing_key, bad_key, missing_required, wrong_type, bad_text, too_long, bad_number,
 bad_boolean, bad_date, unknown_code, and the rule that the contract names for a nested list (bad_supplement, bad_metric).
+
+The version hash: SHA-256 of the hashed columns that are not empty, as `name=value` in the order of their names, separated by
+NUL (no text holds one); times as microseconds of UTC. A column that is added later and stays empty makes no new version.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,8 +25,10 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from hailong.contracts import Column, Contract
+from hailong.errors import PermanentError
+from hailong.extract.privacy import Pseudonyms, is_pseudonym
 
-PAYLOAD_LIMIT = 2000
+PAYLOAD_LIMIT = 20_000  # a payload that was cut cannot be replayed
 KEY_LIMIT = 500  # a key must fit into an index row
 CodeMap = Mapping[tuple[str, str], frozenset[str]]
 
@@ -35,6 +40,8 @@ _PERSONAL_NUMBER = re.compile(r"(?<!\d)\d{9,12}(?!\d)")  # identity cards have 9
 _TRUE = frozenset({"true", "1", "có", "x", "yes"})
 _FALSE = frozenset({"false", "0", "không", "no"})
 _INT64 = 2**63
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Bad(Exception):
@@ -77,15 +84,25 @@ class Converter:
     feeds that have no code map yet. Dates without offset are read in `timezone`.
     """
 
-    def __init__(self, contract: Contract, timezone: str, codes: CodeMap | None = None) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        timezone: str,
+        codes: CodeMap | None = None,
+        pseudonyms: Pseudonyms | None = None,
+        only_keys: bool = False,
+    ) -> None:
         self.columns = contract.columns
+        self.contract = contract
+        self.only_keys = only_keys
+        self.pseudonyms = pseudonyms
         self._zone = ZoneInfo(timezone)
         self._codes = codes
         self._contract = contract
         self._steps = _compile(self, contract.columns, native=True)
         self._names = [column.name for column in contract.columns]
         self._keys = [(self._names.index(column.name), column) for column in contract.keys]
-        self._hashed = [(i, c.name) for i, c in enumerate(contract.columns) if c.hashed and not c.key_position]
+        self._hashed = sorted((c.name, i, c.type) for i, c in enumerate(contract.columns) if is_versioned(c))
         self._tombstone = hashlib.sha256(b"deleted").hexdigest()
 
     def convert(self, record: object, op: str = "upsert") -> Row | Reject:
@@ -97,13 +114,16 @@ class Converter:
             if op == "delete":
                 self._fill_keys(record, values)
                 return Row(self._key(values), op, self._tombstone, values)
+            if self.only_keys:
+                self._fill_keys(record, values)
+                return Row(self._key(values), op, "", values)
             for step in self._steps:
                 step(record, values)
             key = self._key(values)
         except Bad as bad:
             return Reject(self._try_key(record), bad.rule, bad.detail, self._payload(record))
-        hashed = {name: value for i, name in self._hashed if (value := values[i]) is not None}
-        return Row(key, op, hashlib.sha256(_canonical(hashed)).hexdigest(), values)
+        told = [f"{name}={hash_text(value)}" for name, i, _ in self._hashed if (value := values[i]) is not None]
+        return Row(key, op, hashlib.sha256("\0".join(told).encode()).hexdigest(), values)
 
     def _key(self, values: list[Any]) -> str:
         parts = []
@@ -129,14 +149,28 @@ class Converter:
             return None
 
     def _payload(self, record: Mapping[str, Any]) -> str:
+        """Contract fields only; flags and pseudonyms under their column names, so that a replay knows them again."""
         kept = self._minimised(record, self._contract.columns)
-        return orjson.dumps(kept).decode()[:PAYLOAD_LIMIT]
+        for column, step in zip(self.columns, self._steps, strict=True):
+            if column.flag or column.pseudonym:
+                values: list[Any] = [None] * len(self._names)
+                try:
+                    step(record, values)
+                except Bad:
+                    continue
+                kept[column.name] = values[self._names.index(column.name)]
+        found = orjson.dumps(kept).decode()
+        return (
+            found
+            if len(found) <= PAYLOAD_LIMIT
+            else '{"truncated": true, "start": ' + orjson.dumps(found[:2000]).decode() + "}"
+        )
 
     def _minimised(self, record: Mapping[str, Any], columns: tuple[Column, ...]) -> dict[str, Any]:
         """Contract fields of a record as they came where they are readable, else their shape."""
         kept: dict[str, Any] = {}
         for column in columns:
-            if column.source is None or record.get(column.source) is None:
+            if column.source is None or column.pseudonym or record.get(column.source) is None:
                 continue
             value = record[column.source]
             if column.items:
@@ -159,10 +193,10 @@ class Converter:
 
     def _readable(self, column: Column, value: object) -> bool:
         try:
-            self.scalar(column)(value)
+            found = self.scalar(column)(value)
         except Bad:
             return False
-        return True
+        return not isinstance(found, str) or problem_of_text(found, column.max_length) is None
 
     # -- compilation ------------------------------------------------------------------------------------------------
 
@@ -189,6 +223,11 @@ class Converter:
     def zone(self) -> ZoneInfo:
         return self._zone
 
+    def step(self, name: str) -> tuple[Step, int]:
+        """The reader of one column, and the column's place."""
+        index = self._names.index(name)
+        return self._steps[index], index
+
 
 def _compile(converter: Converter, columns: tuple[Column, ...], native: bool) -> list[Step]:
     """One step per column: it reads its field and writes its value (a precision column is written by its twin)."""
@@ -198,6 +237,8 @@ def _compile(converter: Converter, columns: tuple[Column, ...], native: bool) ->
     for index, column in enumerate(columns):
         if column.flag:
             steps.append(_flag_step(column, index))
+        elif column.pseudonym:
+            steps.append(_pseudonym_step(converter, column, index))
         elif column.precision_of:
             steps.append(_nothing)
         elif column.items:
@@ -216,7 +257,7 @@ def _nothing(record: Mapping[str, Any], values: list[Any]) -> None:
 def _scalar_step(converter: Converter, column: Column, index: int) -> Step:
     read, known = converter.scalar(column), converter.known(column)
     field, required, is_key = column.source or "", column.required, bool(column.key_position)
-    codes = column.codes
+    codes, is_text, longest = column.codes, column.type == "text", column.max_length
 
     def step(record: Mapping[str, Any], values: list[Any]) -> None:
         raw = record.get(field)
@@ -230,6 +271,8 @@ def _scalar_step(converter: Converter, column: Column, index: int) -> Step:
             if required:
                 raise Bad("missing_key" if is_key else "missing_required", f"{field} is empty")
             return
+        if is_text and (problem := problem_of_text(value, longest)) is not None:
+            raise Bad(problem[0], f"{field}: {problem[1]}")
         if known is not None and value not in known and codes is not None:
             raise Bad(
                 "unknown_code",
@@ -263,8 +306,13 @@ def _moment_step(converter: Converter, column: Column, index: int, twin: int | N
     return step
 
 
+def flag_rules(column: Column) -> list[tuple[str, Callable[[str], Any]]]:
+    """(field, search) of each rule of a flag."""
+    return [(field, re.compile(unicodedata.normalize("NFC", pattern)).search) for field, pattern in column.flag]
+
+
 def _flag_step(column: Column, index: int) -> Step:
-    rules = [(field, re.compile(unicodedata.normalize("NFC", pattern)).search) for field, pattern in column.flag]
+    rules = flag_rules(column)
 
     def step(record: Mapping[str, Any], values: list[Any]) -> None:
         given = record.get(column.name)
@@ -274,6 +322,32 @@ def _flag_step(column: Column, index: int) -> Step:
         values[index] = any(
             found(_composed(value)) for field, found in rules if (value := record.get(field)) is not None
         )
+
+    return step
+
+
+def _pseudonym_step(converter: Converter, column: Column, index: int) -> Step:
+    field, required = column.source or "", column.required
+
+    def step(record: Mapping[str, Any], values: list[Any]) -> None:
+        given = record.get(column.name)
+        if is_pseudonym(given):  # a replayed payload
+            values[index] = given
+            return
+        person = record.get(field)
+        name = None
+        if person is not None:
+            try:
+                name = text(person)
+            except Bad as bad:
+                raise Bad(bad.rule, f"{field}: {bad.detail}") from None
+        if name is None:
+            if required:
+                raise Bad("missing_required", f"{field} is empty")
+            return
+        if converter.pseudonyms is None:
+            raise PermanentError(f"{converter.contract.feed}: {field} is a person and there is no pseudonym key")
+        values[index] = converter.pseudonyms.of(name)
 
     return step
 
@@ -336,6 +410,15 @@ def text(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def problem_of_text(value: str, longest: int) -> tuple[str, str] | None:
+    """(rule, detail) when a text cannot be taken as it is."""
+    if len(value) > longest:
+        return "too_long", f"{len(value):,} characters, at most {longest:,} are taken"
+    if "\ufffd" in value:
+        return "bad_text", "holds bytes that are not UTF-8"
+    return None
 
 
 def whole(value: Any, limit: int) -> int | None:
@@ -445,6 +528,24 @@ def _moment_of_text(value: str, zone: ZoneInfo) -> Moment:
         raise ValueError(value)
     at = datetime.fromisoformat(value)
     return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC), False
+
+
+def is_versioned(column: Column) -> bool:
+    """Whether another value in this column is another version of the record."""
+    return column.hashed and not column.key_position
+
+
+def hash_text(value: Any) -> str:
+    """A typed value as the version hash reads it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return str((value - _EPOCH) // _MICROSECOND)
+    if isinstance(value, Decimal):
+        return _number_text(value)
+    return str(value)
 
 
 # -- shapes ---------------------------------------------------------------------------------------------------------

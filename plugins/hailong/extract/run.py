@@ -17,10 +17,11 @@ import psycopg
 
 from hailong.contracts import Contract, FileDrop, PagedHttp, PortalWindows, find_contract
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
+from hailong.extract.columnar import land
 from hailong.extract.files import ColumnMapping, DroppedFile, load_mapping
 from hailong.extract.http import Client, Pages
 from hailong.extract.portal import Snapshots, windows
-from hailong.extract.records import Bad, CodeMap, Converter, Reject, Row
+from hailong.extract.records import CodeMap, Converter
 from hailong.load.landing import MANIFEST, Landing, LandingWriter, file_sha256, read_landing
 from hailong.load.ledger import current_codes, last_window_end
 from hailong.load.loader import LoadResult, load_landing
@@ -91,9 +92,9 @@ def ingest(
         landings = [partial(extract_http, settings, contract, asked, codes, clock, progress)]
     results: list[LoadResult] = []
     failed: list[HailongError] = []
-    for land in landings:
+    for fetch in landings:
         try:
-            results.append(load_landing(settings, land().folder))
+            results.append(load_landing(settings, fetch().folder))
         except (PermanentError, TransientError) as error:  # a broken file must not hide those after it
             failed.append(error)
             continue
@@ -136,7 +137,7 @@ def extract_http(
             raise PermanentError(f"{contract.feed}: the connector in {contract.path.name} has no window to ask for")
         extract_id = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         with LandingWriter(settings.landing, contract, extract_id) as writer:
-            _convert(Converter(contract, settings.timezone, codes), source, writer)
+            land(Converter(contract, settings.timezone, codes), source, writer)
             return writer.finish(
                 source=f"{connector.system}{connector.path}",
                 declared=source.declared if isinstance(source, Pages) else None,
@@ -174,7 +175,7 @@ def extract_file(
     dropped = DroppedFile(path, contract, mapping, zone, window, started)
     watched = (mapping.window_columns if mapping else ()) or contract.window_columns
     with LandingWriter(settings.landing, contract, extract_id) as writer:
-        seen = _convert(Converter(contract, settings.timezone, codes), dropped, writer, watched)
+        seen = land(Converter(contract, settings.timezone, codes), dropped, writer, watched).seen
         if not writer.received:
             raise PermanentError(f"{contract.feed}: {path.name} holds no record: nothing was landed")
         if window is None and contract.kind == "event":
@@ -210,28 +211,6 @@ def drop_files(settings: Settings, contract: Contract) -> list[Path]:
             f"HAILONG_SOURCE_{connector.system.upper()}_DROP to the folder where they are dropped"
         )
     return found
-
-
-def _convert(
-    converter: Converter, source: Iterable[list[Any]], writer: LandingWriter, watched: tuple[str, ...] = ()
-) -> dict[str, tuple[Any, Any]]:
-    """Records to the landing; (least, greatest) value of each watched column of the readable ones."""
-    places = [(index, column.name) for index, column in enumerate(converter.columns) if column.name in watched]
-    seen: dict[str, tuple[Any, Any]] = {}
-    for chunk in source:
-        for record in chunk:
-            if isinstance(record, Bad):
-                writer.add(Reject(None, record.rule, record.detail, ""))
-                continue
-            outcome = converter.convert(record)
-            writer.add(outcome)
-            if places and isinstance(outcome, Row):
-                for index, name in places:
-                    value = outcome.values[index]
-                    if value is not None:
-                        low, high = seen.get(name, (value, value))
-                        seen[name] = (min(low, value), max(high, value))
-    return seen
 
 
 # -- windows --------------------------------------------------------------------------------------------------------

@@ -10,10 +10,9 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -57,6 +56,23 @@ def record_schema(columns: Iterable[Column]) -> pa.Schema:
     return pa.schema([*HEAD, *((column.name, ARROW[column.type]) for column in columns)])
 
 
+def rows_to_batch(rows: list[tuple[int, Row]], columns: Sequence[Column], schema: pa.Schema) -> pa.RecordBatch:
+    """Numbered rows as one Arrow batch of a landing."""
+    values: list[Any] = [
+        [row.key for _, row in rows],
+        [row.op for _, row in rows],
+        [row.version_hash for _, row in rows],
+        [number for number, _ in rows],
+    ]
+    for index, column in enumerate(columns):
+        found = [row.values[index] for _, row in rows]
+        if column.type == "numeric":
+            found = [None if value is None else format(value.normalize(), "f") for value in found]
+        values.append(found)
+    arrays = [pa.array(found, field.type) for found, field in zip(values, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
 @dataclass(frozen=True)
 class Landing:
     """A complete landing folder and what its manifest says."""
@@ -87,7 +103,8 @@ class LandingWriter:
         self._extract_id = extract_id
         self._temporary = self.folder.with_name(f".{extract_id}.{os.getpid()}.tmp")
         self._schema = record_schema(contract.columns)
-        self._rows: list[tuple[int, Row]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._waiting = 0
         self._rejects: list[tuple[int, Reject]] = []
         self.records = self.rejects = self.received = 0
 
@@ -96,28 +113,49 @@ class LandingWriter:
         _sweep(self.folder.parent)
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
+        self._open()
+        return self
+
+    def _open(self) -> None:
         self._record_file = pq.ParquetWriter(self._temporary / RECORDS, self._schema, compression="zstd")
         self._reject_file = pq.ParquetWriter(self._temporary / REJECTS, REJECT_SCHEMA, compression="zstd")
-        return self
+
+    def _close(self) -> None:
+        self._record_file.close()
+        self._reject_file.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._record_file.close()
-        self._reject_file.close()
+        self._close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def add(self, outcome: Row | Reject) -> None:
         """Take one received record, in the order of the source."""
-        self.received += 1
+        number = self.received + 1
         if isinstance(outcome, Row):
-            self._rows.append((self.received, outcome))
-            if len(self._rows) >= ROW_GROUP:
-                self._flush_rows()
+            self.add_page(rows_to_batch([(number, outcome)], self._contract.columns, self._schema), [], 1)
         else:
-            self._rejects.append((self.received, outcome))
-            if len(self._rejects) >= ROW_GROUP:
-                self._flush_rejects()
+            self.add_page(None, [(number, outcome)], 1)
+
+    def add_page(self, batch: pa.RecordBatch | None, rejects: list[tuple[int, Reject]], received: int) -> None:
+        """Take a converted page: its rows, its rejects, and how many records were received."""
+        self.received += received
+        if batch is not None and batch.num_rows:
+            self._batches.append(batch)
+            self._waiting += batch.num_rows
+            if self._waiting >= ROW_GROUP:
+                self._flush_rows()
+        self._rejects.extend(rejects)
+        if len(self._rejects) >= ROW_GROUP:
+            self._flush_rejects()
+
+    def restart(self) -> None:
+        """Throw away what was taken so far: the read begins again."""
+        self._close()
+        self._batches, self._waiting, self._rejects = [], 0, []
+        self.records = self.rejects = self.received = 0
+        self._open()
 
     def finish(
         self,
@@ -128,12 +166,21 @@ class LandingWriter:
         started_at: datetime,
         finished_at: datetime,
         code_version: str,
+        read: str = "window",
+        complete: bool = False,
+        snapshots: Iterable[dict[str, Any]] = (),
+        findings: Iterable[dict[str, Any]] = (),
+        options: Mapping[str, Any] | None = None,
     ) -> Landing:
-        """Close the files, write the manifest, put the folder in its place."""
+        """Close the files, write the manifest, put the folder in its place.
+
+        `read`: window, full, census, snapshot, file or replay. `complete`: everything in the scope was read to its end, up to
+        the present: what is missing here was missing in the source. `snapshots`: windows of the portal that were
+        answered whole. `findings`: what was odd, as {rule, field, records, detail}. `options`: what a person asked for.
+        """
         self._flush_rows()
         self._flush_rejects()
-        self._record_file.close()
-        self._reject_file.close()
+        self._close()
         manifest = {
             "extract_id": self._extract_id,
             "feed": self._contract.feed,
@@ -149,6 +196,11 @@ class LandingWriter:
             "code_version": code_version,
             "started_at": started_at.isoformat(),
             "finished_at": finished_at.isoformat(),
+            "read": read,
+            "complete": complete,
+            "snapshots": list(snapshots),
+            "findings": list(findings),
+            "options": dict(options or {}),
         }
         content = orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
         for name in (RECORDS, REJECTS):
@@ -165,23 +217,12 @@ class LandingWriter:
         return Landing(self.folder, hashlib.sha256(content).hexdigest(), manifest)
 
     def _flush_rows(self) -> None:
-        if not self._rows:
+        if not self._batches:
             return
-        rows, self._rows = self._rows, []
-        columns: list[Any] = [
-            [row.key for _, row in rows],
-            [row.op for _, row in rows],
-            [row.version_hash for _, row in rows],
-            [seq for seq, _ in rows],
-        ]
-        for index, column in enumerate(self._contract.columns):
-            values = [row.values[index] for _, row in rows]
-            if column.type == "numeric":
-                values = [None if value is None else _digits(value) for value in values]
-            columns.append(values)
-        arrays = [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)]
-        self._record_file.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-        self.records += len(rows)
+        batches, self._batches, self._waiting = self._batches, [], 0
+        table = pa.Table.from_batches(batches)
+        self._record_file.write_table(table, row_group_size=table.num_rows)
+        self.records += table.num_rows
 
     def _flush_rejects(self) -> None:
         if not self._rejects:
@@ -221,10 +262,6 @@ def read_landing(folder: Path) -> Landing:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _digits(value: Decimal) -> str:
-    return format(value, "f")
 
 
 def _sync(path: Path) -> None:
