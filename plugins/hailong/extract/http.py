@@ -1,13 +1,21 @@
-"""Calling a source over HTTP: bearer token, timeouts, retries of what may pass, and a count of what was declared."""
+"""Calling a source over HTTP: bearer token, rate limit, time-outs, retries of what may pass, and what was declared.
+
+A page that fails is asked for again, not the pages before it. What shows that the source moved under our hands (another
+total, a short page in the middle) makes the read start over; nothing is landed of a read that did not end well.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -18,12 +26,16 @@ import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from hailong.contracts import PagedHttp
-from hailong.errors import PermanentError, TransientError
+from hailong.errors import PermanentError, TransientError, UsageError
 from hailong.settings import Source
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT = 120.0
 WIRE_TIME = "%Y%m%d%H%M%S"
+MOST_BYTES = 256 * 1024 * 1024  # of one answer
+MOST_READS = 3  # how often a read may start over
+MOST_REPEATS = 3  # how often a page that is not the one asked for is asked again
+SKEW_SECONDS = 300.0
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +55,25 @@ class RetryPolicy:
     timeout: float = 300.0
     wait_initial: float = 0.5
     wait_max: float = 30.0
+    answer_within: float = 60.0
+
+    @classmethod
+    def load(cls, env: Mapping[str, str]) -> RetryPolicy:
+        """HAILONG_HTTP_TIMEOUT: seconds to wait for an answer; HAILONG_HTTP_RETRY_WAIT: first pause between attempts."""
+        policy = cls()
+        found: dict[str, Any] = {}
+        for name, variable in (("answer_within", "HAILONG_HTTP_TIMEOUT"), ("wait_initial", "HAILONG_HTTP_RETRY_WAIT")):
+            given = env.get(variable)
+            if given:
+                try:
+                    found[name] = float(given)
+                except ValueError:
+                    raise UsageError(f"{variable} is not a number of seconds: {given!r}") from None
+        return replace(policy, **found)
+
+
+class StartOver(TransientError):
+    """The source moved while it was being read: what was read so far does not fit together."""
 
 
 class _Busy(TransientError):
@@ -68,14 +99,19 @@ class Client:
         source: Source,
         retry: RetryPolicy | None = None,
         transport: httpx.BaseTransport | None = None,
+        pace: Pace | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.system = system
+        self.skew = 0.0
         self._source = source
         self._retry = retry or RetryPolicy()
+        self._pace = pace
+        self._clock = clock
         local = urlsplit(source.url).hostname in ("127.0.0.1", "localhost", "::1")
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {source.token}"} if source.token else {},
-            timeout=httpx.Timeout(60.0, connect=10.0),
+            timeout=httpx.Timeout(self._retry.answer_within, connect=min(10.0, self._retry.answer_within)),
             follow_redirects=False,  # a redirect would carry the token elsewhere
             trust_env=not local,
             transport=transport,
@@ -89,8 +125,18 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def call(self, method: str, path: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object that a call answers with: `values` as body (POST) or query (GET). 200 and 201 are answers.
+    def findings(self) -> list[dict[str, Any]]:
+        """A clock that is far from ours: windows are then asked in another time than the one that stamps the records."""
+        if abs(self.skew) <= SKEW_SECONDS:
+            return []
+        ahead = "ahead of" if self.skew > 0 else "behind"
+        told = f"the clock of {self.system} is {abs(self.skew):.0f} s {ahead} ours: the look-back covers it; tell its owner"
+        return [{"rule": "clock_skew", "field": "Date", "records": 0, "detail": told}]
+
+    def call(
+        self, method: str, path: str, values: Mapping[str, Any], form: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The JSON object that a call answers with: `values` as body (POST) or query (GET), or a `form`. 200 and 201 are answers.
 
         Transient failures are retried (`Retry-After` is kept to); what is left is raised as TransientError,
         a refusal (401, 403, 404 and other 4xx) at once as PermanentError.
@@ -104,29 +150,35 @@ class Client:
             wait_jitter=self._retry.wait_initial,
         ):
             with attempt:
-                return self._once(method, path, values)
+                return self._once(method, path, values, form)
         raise AssertionError("unreachable: the last failure is raised")
 
-    def _once(self, method: str, path: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _once(
+        self, method: str, path: str, values: Mapping[str, Any], form: Mapping[str, str] | None
+    ) -> dict[str, Any]:
         what = f"{self.system}: {method} {self._source.url}{path}"
+        if self._pace:
+            self._pace.wait()
+        options: dict[str, Any]
+        if form is not None:
+            options = {"data": dict(form)}
+        elif method == "POST":
+            options = {"content": orjson.dumps(values), "headers": {"Content-Type": "application/json"}}
+        else:
+            options = {"params": {key: str(value) for key, value in values.items()}}
         try:
-            if method == "POST":
-                answer = self._http.post(
-                    f"{self._source.url}{path}",
-                    content=orjson.dumps(values),
-                    headers={"Content-Type": "application/json"},
-                )
-            else:
-                answer = self._http.get(f"{self._source.url}{path}", params={k: str(v) for k, v in values.items()})
+            with self._http.stream(method, f"{self._source.url}{path}", **options) as answer:
+                content = self._read(what, answer)
         except httpx.TransportError as error:
             raise _Busy(f"{what} got no answer ({_reason(error)}). Is the system up? Try again later") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise PermanentError(
                 f"{what}: not a usable address ({error}); check the HAILONG_SOURCE_* variables"
             ) from error
+        self._compare_clocks(answer)
         status = answer.status_code
         if status in (200, 201):
-            return self._parsed(what, answer)
+            return _parsed(what, answer, content)
         if status in TRANSIENT_STATUSES:
             raise _Busy(f"{what} answered {status} time and again. Try again later", _retry_after(answer))
         hints = {
@@ -136,15 +188,75 @@ class Client:
         }
         raise PermanentError(f"{what} answered {status}: {hints.get(status, 'the request was refused')}")
 
-    def _parsed(self, what: str, answer: httpx.Response) -> dict[str, Any]:
+    def _read(self, what: str, answer: httpx.Response) -> bytes:
+        parts, size = [], 0
+        for part in answer.iter_bytes():
+            size += len(part)
+            if size > MOST_BYTES:
+                raise PermanentError(
+                    f"{what} answered more than {MOST_BYTES // 2**20} MB for one page: ask for smaller "
+                    "pages (pageSize in the contract)"
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+    def _compare_clocks(self, answer: httpx.Response) -> None:
         try:
-            found = orjson.loads(answer.content)
+            theirs = parsedate_to_datetime(answer.headers.get("date", ""))
+        except (TypeError, ValueError):
+            return
+        if theirs.tzinfo is not None:
+            skew = (theirs - self._clock()).total_seconds()
+            if abs(skew) > abs(self.skew):
+                self.skew = skew
+
+
+def _parsed(what: str, answer: httpx.Response, content: bytes) -> dict[str, Any]:
+    """The object in an answer. Broken JSON may pass; another kind of answer will not."""
+    kind = answer.headers.get("content-type", "unknown type")
+    try:
+        try:
+            found = orjson.loads(content)
         except orjson.JSONDecodeError:
-            kind = answer.headers.get("content-type", "unknown type")
-            raise PermanentError(f"{what} answered something that is not JSON ({kind}): check the address") from None
-        if not isinstance(found, dict):
-            raise PermanentError(f"{what} answered JSON of an unexpected shape: check the address")
-        return found
+            content.decode()  # is it the encoding?
+            raise
+    except UnicodeDecodeError:
+        # Only the records that hold the broken bytes shall suffer: the door quarantines what holds U+FFFD.
+        try:
+            found = orjson.loads(content.decode(errors="replace"))
+        except orjson.JSONDecodeError:
+            raise _Busy(f"{what} answered JSON that breaks off ({len(content):,} bytes). Try again later") from None
+    except orjson.JSONDecodeError:
+        if "json" in kind:
+            raise _Busy(f"{what} answered JSON that breaks off ({len(content):,} bytes). Try again later") from None
+        raise PermanentError(f"{what} answered something that is not JSON ({kind}): check the address") from None
+    if not isinstance(found, dict):
+        raise PermanentError(f"{what} answered JSON of an unexpected shape: check the address")
+    return found
+
+
+class Pace:
+    """At most so many requests a second to a host, over all processes that share the folder."""
+
+    def __init__(self, folder: Path, host: str, per_second: float) -> None:
+        self._path = folder / re.sub(r"[^A-Za-z0-9.-]", "_", host)
+        self._gap = 1.0 / per_second
+
+    def wait(self) -> None:
+        """Sleep until it is our turn."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            handle.seek(0)
+            now = time.time()
+            try:
+                turn = float(handle.read() or 0)
+            except ValueError:
+                turn = 0.0
+            turn = max(now, min(turn, now + LONGEST_WAIT))
+            handle.truncate(0)
+            handle.write(repr(turn + self._gap))
+        time.sleep(max(0.0, turn - now))
 
 
 @dataclass
@@ -160,14 +272,18 @@ class Pages:
     declared: int | None = field(default=None, init=False)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        """Pages until everything declared is here. TransientError when the source stops short or changes its total."""
-        received, page = 0, 1
+        """Pages until everything declared is here. StartOver when the source moves while it is being read."""
+        received, page, full = 0, 1, 0
+        before: list[Any] = []
         with ThreadPoolExecutor(max_workers=1) as ahead:
-            items, self.declared = self._fetch(1)
+            items, self.declared = self._page(1, before)
+            full = len(items)  # a server may cap our page size: its first page says so
             while True:
                 received += len(items)
                 done = received >= self.declared
-                coming = None if done or not items else ahead.submit(self._fetch, page + 1)
+                if items and not done and len(items) < full:
+                    raise self._moved(f"page {page} holds {len(items)} records and the pages before it {full}")
+                coming = None if done or not items else ahead.submit(self._page, page + 1, items)
                 if items:
                     yield items
                 if self.progress and (done or page % 10 == 0):
@@ -177,22 +293,34 @@ class Pages:
                 page += 1
                 items, total = coming.result()
                 if total != self.declared:
-                    raise TransientError(
-                        f"{self._what}: the total changed from {self.declared} to {total} while it was being read. "
-                        "Nothing was landed; try again"
-                    )
+                    raise self._moved(f"the total changed from {self.declared} to {total}")
         if received != self.declared:
-            raise TransientError(
-                f"{self._what}: {self.declared} records were declared and {received} came (page {page} ended it). "
-                "Nothing was landed; try again, and tell the owner of the source if it stays so"
-            )
+            raise self._moved(f"{self.declared} records were declared and {received} came (page {page} ended it)")
+
+    def _moved(self, problem: str) -> StartOver:
+        return StartOver(
+            f"{self._what}: {problem} while it was being read. Nothing was landed; try again, and tell the owner of the "
+            "source if it stays so"
+        )
+
+    def _page(self, page: int, before: list[Any]) -> tuple[list[Any], int]:
+        """A page, asked again while the answer is another page than the one asked for."""
+        for _ in range(MOST_REPEATS):
+            items, total, echo = self._fetch(page)
+            other = echo is not None and str(echo) != str(page)
+            again = bool(before) and len(items) == len(before) and items[0] == before[0] and items[-1] == before[-1]
+            if not other and not (again and len(items) > 1):
+                return items, total
+            problem = f"page {echo} came" if other else "the page before it came again"
+            log.warning("%s: page %d was asked for and %s; asking again", self._what, page, problem)
+        raise self._moved(f"page {page} was asked for {MOST_REPEATS} times and {problem}")
 
     @property
     def _what(self) -> str:
         window = f" from {self.since:{WIRE_TIME}} to {self.until:{WIRE_TIME}}" if self.since and self.until else ""
         return f"{self.connector.system}{self.connector.path}{window}"
 
-    def _fetch(self, page: int) -> tuple[list[Any], int]:
+    def _fetch(self, page: int) -> tuple[list[Any], int, Any]:
         c = self.connector
         values: dict[str, Any] = {c.page_field: page, c.size_field: c.page_size}
         if c.since_field and c.until_field and self.since and self.until:
@@ -210,7 +338,7 @@ class Pages:
                 f"{self._what}: the answer has no list '{c.items_field}' with a total '{c.total_field}': "
                 "the source changed its shape, or the address is another service"
             )
-        return items, total
+        return items, total, answer.get(c.page_echo_field) if c.page_echo_field else None
 
 
 def _reason(error: Exception) -> str:
