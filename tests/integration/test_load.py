@@ -472,14 +472,14 @@ def waiting(settings: Settings) -> bool:
 @pytest.mark.parametrize("table", ["ops.batch", "raw.dossier", "ops.quarantine"])
 def test_a_loader_killed_at_any_step_leaves_nothing_half(coded: Settings, source: FakeSource, table: str) -> None:
     """A lock stops the loader before it writes to each table in turn; there it is killed."""
-    from hailong.extract.run import _http_window, extract_http
+    from hailong.extract.run import Read, _http_window, extract_remote
 
     source.records = [dossier(n) for n in range(50)] + [dossier(99, NgayTiepNhan="20260231")]
     contract = find_contract(coded.contracts, "dossier")
     with connect(coded) as connection:
         codes = current_codes(connection)
     window = _http_window(contract, (datetime(2026, 10, 1, tzinfo=UTC), NOW), None, NOW, UTC)  # type: ignore[arg-type]
-    landing = extract_http(coded, contract, window, codes, lambda: NOW)
+    landing = extract_remote(Read(coded, contract, codes, lambda: NOW), window)
     before = state(coded)
     environment = os.environ | dict(coded.env)
     with connect(coded) as blocker:

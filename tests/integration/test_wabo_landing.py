@@ -11,18 +11,19 @@ import pyarrow.parquet as pq
 
 from hailong.contracts import find_contract
 from hailong.extract.files import load_mapping
-from hailong.extract.run import extract_file
-from hailong.settings import Settings
+from hailong.extract.run import Read, extract_file
+from tests.conftest import settings_for
 
 MAPPING = Path(__file__).with_name("wabo_mapping.yaml")
 
 
 def test_events_become_dossiers_with_their_requests(shared_data: Path, tmp_path: Path) -> None:
-    settings = Settings.load({"HAILONG_HOME": str(tmp_path), "HAILONG_TIMEZONE": "Europe/Amsterdam"})
+    settings = settings_for("", tmp_path, HAILONG_TIMEZONE="Europe/Amsterdam")
     contract = find_contract(settings.contracts, "dossier")
     path = shared_data / "wabo_receipt.csv"
     mapping = load_mapping(MAPPING, contract)
-    landing = extract_file(settings, contract, path, mapping, None, None, lambda: datetime.now(UTC), MAPPING)
+    read = Read(settings, contract, None, lambda: datetime.now(UTC))
+    landing = extract_file(read, path, mapping, None, MAPPING)
 
     found = pq.read_table(landing.records).to_pylist()
     assert (landing.manifest["received_rows"], landing.manifest["rejects"], len(found)) == (1434, 0, 1434)

@@ -1,85 +1,209 @@
-"""Snapshots of the national portal's evaluation: one per month, quarter and year of our policies' calendars."""
+"""Snapshots of the national portal's evaluation.
+
+Three ways of asking. The satisfaction group answers for any days: it is asked for the months, quarters and years of our own
+calendars. The other groups know calendar months, quarters and years only: they are stored with *their* window. Windows
+that ended before the portal's method changed are asked from the API of that time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from hailong.contracts import PortalWindows
 from hailong.errors import PermanentError
-from hailong.extract.http import Client
+from hailong.extract.http import Client, StartOver
 from hailong.periods import load_calendars, periods_overlapping, read_seed
 
 MOST_PAGES = 1000
+CALENDAR = "whole_month"  # how the other groups count: months, quarters and years of the calendar
+PROVINCE = "H29"
+# Keys of the API to 2025 → group and most points; CLGQ and TTTT are told apart by the points, not by the key.
+LEGACY_GROUPS = {
+    "CKMB": ("transparency", 18),
+    "TDGQ": ("dvc-progress-tree", 20),
+    "CLGQ": ("provide-online-tree", 12),
+    "TTTT": ("formality-online-payment-tree", 10),
+    "MDSH": ("dossier-digitized", 22),
+    "MDHL": ("handling-satisfaction", 18),
+    "TONG_SCORE": ("service-results", 100),
+}
 
 
 @dataclass(frozen=True)
 class Window:
-    """Days asked for, both inclusive, as the portal takes them."""
+    """Days asked for, both inclusive, as the portal takes them; `kind` is month, quarter or year."""
 
     first: date
     last: date
+    kind: str = "month"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One window of one group, asked the way the portal wants it."""
+
+    group: str
+    window: Window
+    style: str  # days | calendar | legacy
 
 
 def windows(rules: Path, since: datetime, until: datetime) -> list[Window]:
     """Windows of the months, quarters and years that share a day with `[since, until)`, by each policy's calendar."""
     calendars = load_calendars(rules)
     codes = sorted({row["calendar_code"] for row in read_seed(rules / "seeds" / "scoring_policy.csv")})
-    end = until.date() if until.time() == datetime.min.time() else until.date() + timedelta(days=1)
-    found: set[tuple[date, date]] = set()
+    found: dict[tuple[date, date], Window] = {}
     for code in codes:
         if code not in calendars:
             raise PermanentError(f"the policy's calendar '{code}' is not in the seed period_calendar of {rules}")
-        found |= {(p.start, p.last_day) for p in periods_overlapping(since.date(), end, calendars[code])}
-    return [Window(first, last) for first, last in sorted(found)]
+        for p in periods_overlapping(since.date(), _end(until), calendars[code]):
+            found[p.start, p.last_day] = Window(p.start, p.last_day, p.kind)
+    return [found[key] for key in sorted(found)]
 
 
-@dataclass(frozen=True)
+def questions(connector: PortalWindows, rules: Path, since: datetime, until: datetime) -> list[Question]:
+    """Everything to ask about `[since, until)`, oldest window first."""
+    legacy_until = date.fromisoformat(connector.legacy_until) if connector.legacy_until else date.min
+    found = []
+    for window in windows(rules, since, until):
+        if window.last >= legacy_until:  # the API of then cannot answer for our own days
+            found.append(Question(connector.group, window, "days"))
+    calendars = load_calendars(rules)
+    if connector.calendar_groups and CALENDAR not in calendars:
+        raise PermanentError(f"the calendar '{CALENDAR}' is not in the seed period_calendar of {rules}")
+    if connector.calendar_groups or connector.legacy_path:
+        for p in periods_overlapping(since.date(), _end(until), calendars[CALENDAR]):
+            window = Window(p.start, p.last_day, p.kind)
+            if window.last < legacy_until:
+                found.append(Question("", window, "legacy"))
+            else:
+                found += [Question(group, window, "calendar") for group in connector.calendar_groups]
+    return found
+
+
+def _end(until: datetime) -> date:
+    return until.date() if until.time() == datetime.min.time() else until.date() + timedelta(days=1)
+
+
+@dataclass
 class Snapshots:
-    """Records of all windows, a page at a time."""
+    """Records of all windows, a page at a time; `taken` lists the windows that were answered whole."""
 
     client: Client
     connector: PortalWindows
-    windows: list[Window]
+    questions: list[Question]
     clock: Callable[[], datetime]
     progress: Callable[[str], None] | None = None
+    taken: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        for number, window in enumerate(self.windows, 1):
+        self.taken = []
+        for number, question in enumerate(self.questions, 1):
             rows = 0
-            for page in range(1, MOST_PAGES):
-                answer = self.client.call(
-                    "POST",
-                    self.connector.path,
-                    {
-                        "fromDate": window.first.isoformat(),
-                        "toDate": window.last.isoformat(),
-                        "rootDepartmentId": self.connector.root_department_id,
-                        "currentPage": page,
-                        "pageSize": self.connector.page_size,
-                    },
-                )
-                records, units = records_of(answer, self.connector, window, self.clock(), with_overview=page == 1)
-                rows += units
+            read = self._legacy if question.style == "legacy" else self._pages
+            for records in read(question):
+                rows += len(records)
                 if records:
                     yield records
-                if units < self.connector.page_size:
-                    break
             if self.progress:
+                window = question.window
                 self.progress(
-                    f"portal_evaluation: {window.first} – {window.last}: {rows} units "
-                    f"(window {number} of {len(self.windows)})"
+                    f"portal_evaluation: {question.group or 'all groups'}, {window.first} – {window.last}: {rows} records "
+                    f"({number} of {len(self.questions)})"
                 )
+
+    def _pages(self, question: Question) -> Iterator[list[Any]]:
+        c, window = self.connector, question.window
+        at = self.clock()
+        seen: set[str] = set()
+        received = 0
+        for page in range(1, MOST_PAGES):
+            answer = self.client.call("POST", f"{c.path}/{question.group}", _asked(c, question, page))
+            records, units = records_of(answer, c, window, at, page == 1, question.group)
+            keys = {str(r.get("departmentId")) for r in records if isinstance(r, dict)}
+            if keys & seen:
+                raise StartOver(
+                    f"portal, {question.group}, {window.first} to {window.last}: page {page} holds units of a page before it, "
+                    "so the list moved while it was being read. Nothing was landed; try again"
+                )
+            seen |= keys
+            received += len(records)
+            if records:
+                yield records
+            if not units:  # the portal declares no total: only an empty page is the end
+                self._took(question.group, window, at, received)
+                return
+        raise PermanentError(f"portal, {question.group}: {MOST_PAGES} pages and no end: the portal changed its paging")
+
+    def _legacy(self, question: Question) -> Iterator[list[Any]]:
+        c, window = self.connector, question.window
+        at = self.clock()
+        params = {
+            "service": c.legacy_service,
+            "timeType": window.kind,
+            "year": window.first.year,
+            **_part_of_year(window),
+            "provinceCode": PROVINCE,
+        }
+        answer = self.client.call("POST", str(c.legacy_path), {}, form={"params": orjson.dumps(params).decode()})
+        rows = answer.get("data")
+        what = f"portal, {c.legacy_service}, {window.first} to {window.last}"
+        if answer.get("code") != "OK" or not isinstance(rows, list):
+            raise PermanentError(f"{what}: the portal refused, code {answer.get('code')!r}")
+        records = [record for row in rows for record in legacy_records(row, window, at, c)]
+        yield records
+        for group, _ in LEGACY_GROUPS.values():
+            self._took(group, window, at, sum(r.get("group") == group for r in records if isinstance(r, dict)))
+
+    def _took(self, group: str, window: Window, at: datetime, rows: int) -> None:
+        """`prefix`: how the record keys of the window begin (group, window: the first key columns of the contract)."""
+        self.taken.append(
+            {
+                "prefix": f"{group}|{window.first}|{window.last}|",
+                "group_code": group,
+                "window_from": window.first.isoformat(),
+                "window_to": window.last.isoformat(),
+                "retrieved_at": at.isoformat(),
+                "rows": rows,
+            }
+        )
+
+
+def _asked(connector: PortalWindows, question: Question, page: int) -> dict[str, Any]:
+    window = question.window
+    if question.style == "days":
+        when: dict[str, Any] = {"fromDate": window.first.isoformat(), "toDate": window.last.isoformat()}
+    else:
+        when = {"timeType": window.kind, "year": window.first.year, **_part_of_year(window)}
+    return when | {
+        "rootDepartmentId": connector.root_department_id,
+        "currentPage": page,
+        "pageSize": connector.page_size,
+    }
+
+
+def _part_of_year(window: Window) -> dict[str, int]:
+    if window.kind == "month":
+        return {"month": window.first.month}
+    return {"quarter": (window.first.month - 1) // 3 + 1} if window.kind == "quarter" else {}
 
 
 def records_of(
-    answer: dict[str, Any], connector: PortalWindows, window: Window, retrieved_at: datetime, with_overview: bool = True
+    answer: dict[str, Any],
+    connector: PortalWindows,
+    window: Window,
+    retrieved_at: datetime,
+    with_overview: bool = True,
+    group: str | None = None,
 ) -> tuple[list[Any], int]:
     """(source records of one answer, number of units in it): overview first, then the units, each with its window."""
-    what = f"portal, {connector.group}, {window.first} to {window.last}"
+    group = group or connector.group
+    what = f"portal, {group}, {window.first} to {window.last}"
     if answer.get("code") != "OK":
         message = str(answer.get("message") or "no message")[:200]
         raise PermanentError(f"{what}: the portal refused, code {answer.get('code')!r} ({message})")
@@ -88,7 +212,7 @@ def records_of(
     if not isinstance(data, dict) or not isinstance(units, list):
         raise PermanentError(f"{what}: the answer has no list data.evaluation: the portal changed its shape")
     stamp = {
-        "group": connector.group,
+        "group": group,
         "fromDate": window.first.isoformat(),
         "toDate": window.last.isoformat(),
         "metricVersion": connector.metric_version,
@@ -98,6 +222,34 @@ def records_of(
     records: list[Any] = [] if overview is None else [_stamped(overview, stamp, is_overview=True)]
     records.extend(_stamped(unit, stamp, is_overview=False) for unit in units)
     return records, len(units)
+
+
+def legacy_records(row: Any, window: Window, retrieved_at: datetime, connector: PortalWindows) -> list[Any]:
+    """One row of the API to 2025 as a record per group; a group whose points exceed its maximum tells of swapped keys."""
+    if not isinstance(row, dict):
+        return [row]
+    keys = dict(LEGACY_GROUPS)
+    online, payment = row.get("CLGQ"), row.get("TTTT")
+    if isinstance(payment, int | float) and payment > keys["TTTT"][1] and _fits(online, keys["TTTT"][1]):
+        keys["CLGQ"], keys["TTTT"] = keys["TTTT"], keys["CLGQ"]  # published sources disagree which is which
+    stamp = {
+        "fromDate": window.first.isoformat(),
+        "toDate": window.last.isoformat(),
+        "metricVersion": connector.legacy_metric_version,
+        "retrievedAt": retrieved_at,
+        "isOverview": row.get("departmentId") == connector.root_department_id,
+        "departmentId": row.get("departmentId"),
+        "departmentName": row.get("departmentName"),
+    }
+    return [
+        {**stamp, "group": group, "totalScore": row[key], "totalMaxScore": most, "metrics": []}
+        for key, (group, most) in keys.items()
+        if key in row
+    ]
+
+
+def _fits(value: Any, most: int) -> bool:
+    return value is None or (isinstance(value, int | float) and value <= most)
 
 
 def _stamped(record: object, stamp: dict[str, Any], is_overview: bool) -> object:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import orjson
 import psycopg
 
-from hailong.contracts import Contract, FileDrop, PagedHttp, PortalWindows, find_contract
+from hailong.contracts import Contract, FileDrop, PagedHttp, PortalWindows, SqlView, find_contract
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
 from hailong.extract.columnar import land
 from hailong.extract.files import ColumnMapping, DroppedFile, load_mapping
-from hailong.extract.http import Client, Pages
-from hailong.extract.portal import Snapshots, windows
+from hailong.extract.http import MOST_READS, Client, Pace, Pages, RetryPolicy, StartOver
+from hailong.extract.portal import Snapshots, questions
+from hailong.extract.privacy import Pseudonyms
 from hailong.extract.records import CodeMap, Converter
+from hailong.extract.storage import Dropped, LocalFile, drop_files
 from hailong.load.landing import MANIFEST, Landing, LandingWriter, file_sha256, read_landing
-from hailong.load.ledger import current_codes, last_window_end
+from hailong.load.ledger import cover_end, current_codes, loads_of_windows
 from hailong.load.loader import LoadResult, load_landing
 from hailong.load.raw import ROLE
 from hailong.settings import Settings
@@ -32,6 +37,8 @@ from hailong.warehouse.connect import connect
 Progress = Callable[[str], None]
 Moment = datetime | date | str
 Window = tuple[datetime, datetime]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,17 @@ def ingest(
     mapping: Path | None = None,
     progress: Progress | None = None,
     now: datetime | None = None,
+    census: bool = False,
+    max_delete_share: float | None = None,
 ) -> IngestResult:
     """Extract one feed and load what landed.
 
     `since` (inclusive) and `until` (exclusive) are local unless they carry an offset. Without `since` an incremental
-    feed goes on where it stopped, less the contract's look-back; `until` is `now`. A file feed without `file` takes
-    every file of its drop folder. UsageError for wrong calls, PermanentError and TransientError as they come.
+    feed goes on where its contiguous cover ends, less the contract's look-back; `until` is `now` and never later. A longer
+    window is read in chunks, each a batch of its own; stopped and called again in the same way, it goes on at the first chunk
+    that was not loaded. A file feed without `file` takes every file of its drop folder. `census` reads the keys of the
+    whole feed and loads none: what is gone is noticed. UsageError for wrong calls, PermanentError and TransientError as
+    they come.
     """
     contract = find_contract(settings.contracts, feed)
     clock: Callable[[], datetime] = (lambda: now) if now is not None else (lambda: datetime.now(UTC))
@@ -77,26 +89,51 @@ def ingest(
     bounds = _bound(since, "--since", zone), _bound(until, "--until", zone)
     if mapping and not file:
         raise UsageError("--mapping says how the columns of a --file are named: give the file too")
+    if max_delete_share is not None and not 0 <= max_delete_share <= 1:
+        raise UsageError(f"--max-delete-share is a share, 0 to 1, not {max_delete_share}")
     columns = load_mapping(mapping, contract) if mapping else None
     with connect(settings, role=ROLE) as connection:
         codes, last_end = _known(connection, contract)
+    read = Read(settings, contract, codes, clock, progress, max_delete_share)
     if file or isinstance(contract.connector, FileDrop):
+        if census:
+            raise UsageError(f"{feed}: a dropped file holds what is new, there is no census of it")
         window = _file_window(bounds)
-        files = [_existing(file)] if file else drop_files(settings, contract)
         landings = [
-            partial(extract_file, settings, contract, path, columns, codes, window, clock, mapping, progress)
-            for path in files
+            partial(_land_dropped, read, dropped, columns, window, mapping)
+            for dropped in ([LocalFile(_existing(file))] if file else drop_files(settings, contract))
         ]
+    elif census:
+        landings = [partial(extract_remote, read, _census_window(contract, bounds, clock(), zone), census=True)]
+    elif contract.cursor is None and not isinstance(contract.connector, PortalWindows):
+        landings = [partial(extract_remote, read, None)]
     else:
-        asked = None if contract.kind == "register" else _http_window(contract, bounds, last_end, clock(), zone)
-        landings = [partial(extract_http, settings, contract, asked, codes, clock, progress)]
+        asked = _http_window(contract, bounds, last_end, clock(), zone)
+        landings = [partial(extract_remote, read, chunk) for chunk in _chunks_to_do(read, asked, since is not None)]
+    return _load_all(settings, feed, landings, progress, stop_at_failure=not _is_dropped(contract, file))
+
+
+def _is_dropped(contract: Contract, file: Path | None) -> bool:
+    return file is not None or isinstance(contract.connector, FileDrop)
+
+
+def _load_all(
+    settings: Settings,
+    feed: str,
+    landings: Sequence[Callable[[], Landing]],
+    progress: Progress | None,
+    stop_at_failure: bool,
+) -> IngestResult:
+    """Land and load one after the other. A broken file does not hide those after it; a broken chunk ends a back-fill."""
     results: list[LoadResult] = []
     failed: list[HailongError] = []
-    for fetch in landings:
+    for number, fetch in enumerate(landings, 1):
         try:
             results.append(load_landing(settings, fetch().folder))
-        except (PermanentError, TransientError) as error:  # a broken file must not hide those after it
+        except (PermanentError, TransientError) as error:
             failed.append(error)
+            if stop_at_failure:
+                break
             continue
         except OSError as error:
             raise TransientError(
@@ -104,8 +141,12 @@ def ingest(
                 "free some space or check the rights, and run it again"
             ) from error
         if progress:
-            progress(results[-1].message)
+            part = f"[{number} of {len(landings)}] " if len(landings) > 1 else ""
+            progress(part + results[-1].message)
     if len(failed) == 1:
+        if results and stop_at_failure:
+            done = f" ({len(results)} of {len(landings)} chunks are loaded; the same command goes on after them)"
+            raise type(failed[0])(str(failed[0]) + done) from failed[0]
         raise failed[0]
     if failed:
         kind = PermanentError if any(isinstance(error, PermanentError) for error in failed) else TransientError
@@ -113,75 +154,142 @@ def ingest(
     return _summed(feed, results)
 
 
-def extract_http(
-    settings: Settings,
-    contract: Contract,
-    window: Window | None,
-    codes: CodeMap | None,
-    clock: Callable[[], datetime],
-    progress: Progress | None = None,
-) -> Landing:
-    """Fetch a feed from its service into a landing folder."""
-    connector = contract.connector
+@dataclass(frozen=True)
+class Read:
+    """What every extraction of one call shares."""
+
+    settings: Settings
+    contract: Contract
+    codes: CodeMap | None
+    clock: Callable[[], datetime]
+    progress: Progress | None = None
+    max_delete_share: float | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.settings.timezone)
+
+    def converter(self, only_keys: bool = False) -> Converter:
+        pseudonyms = None
+        if self.contract.pseudonyms and not only_keys:
+            pseudonyms = Pseudonyms.load(self.settings, self.clock().astimezone(self.zone).year)
+        return Converter(self.contract, self.settings.timezone, self.codes, pseudonyms, only_keys)
+
+
+def extract_remote(read: Read, window: Window | None, census: bool = False) -> Landing:
+    """Fetch a feed from its service or database into a landing folder.
+
+    A read during which the source moved starts over, `MOST_READS` times at most. Whether the absence of a key means
+    anything: the read reached the present, or is the whole of a register.
+    """
+    settings, contract, clock = read.settings, read.contract, read.clock
+    converter = read.converter(only_keys=census)
     started = clock()
-    zone = ZoneInfo(settings.timezone)
-    with Client(connector.system, settings.source(connector.system)) as client:
-        source: Iterable[list[Any]]
+    extract_id = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    with _source(read, window) as source, LandingWriter(settings.landing, contract, extract_id) as writer:
+        for attempt in range(1, MOST_READS + 1):
+            try:
+                door = land(converter, source.pages(), writer, window=window)
+                break
+            except StartOver as moved:
+                if attempt == MOST_READS:
+                    raise TransientError(f"{moved} (read {MOST_READS} times)") from moved
+                log.warning("%s; reading it again from the start", moved)
+                writer.restart()
+        kind = "census" if census else "full" if window is None else source.kind
+        return writer.finish(
+            source=source.name,
+            declared=source.declared(),
+            window=window,
+            started_at=started,
+            finished_at=clock(),
+            code_version=settings.code_version,
+            read=kind,
+            complete=kind in ("full", "snapshot") or (window is not None and window[1] >= _second(started)),
+            snapshots=source.snapshots(),
+            findings=[*door.findings(), *source.findings()],
+            options={} if read.max_delete_share is None else {"max_delete_share": read.max_delete_share},
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """One remote read: its pages (asked for anew each time), and what is known of it afterwards."""
+
+    name: str
+    kind: str
+    pages: Callable[[], Iterable[list[Any]]]
+    declared: Callable[[], int | None]
+    snapshots: Callable[[], list[dict[str, Any]]] = list
+    findings: Callable[[], list[dict[str, Any]]] = list
+
+
+@contextmanager
+def _source(read: Read, window: Window | None) -> Iterator[Source]:
+    connector = read.contract.connector
+    since, until = (bound.astimezone(read.zone) for bound in window) if window else (None, None)
+    if isinstance(connector, SqlView):
+        from hailong.extract.sql import SqlRows
+
+        rows = SqlRows(read.settings, read.contract, since, until, read.progress)
+        yield Source(f"{connector.system}:{connector.view}", "window", lambda: rows, lambda: rows.declared)
+        return
+    if isinstance(connector, FileDrop):
+        raise PermanentError(f"{read.contract.feed}: {read.contract.path.name} describes files, not a service")
+    settings = read.settings
+    address = settings.source(connector.system)
+    pace = None
+    if connector.requests_per_second:
+        pace = Pace(settings.home / "rate", urlsplit(address.url).netloc, connector.requests_per_second)
+    retry = RetryPolicy.load(settings.env)
+    with Client(connector.system, address, retry, pace=pace, clock=read.clock) as client:
         if isinstance(connector, PagedHttp):
-            since, until = (bound.astimezone(zone) for bound in window) if window else (None, None)
-            source = Pages(contract.feed, client, connector, since, until, progress)
-        elif isinstance(connector, PortalWindows) and window:
-            asked = windows(settings.rules, window[0].astimezone(zone), window[1].astimezone(zone))
-            source = Snapshots(client, connector, asked, clock, progress)
+            pages = Pages(read.contract.feed, client, connector, since, until, read.progress)
+            yield Source(
+                f"{connector.system}{connector.path}", "window", lambda: pages, lambda: pages.declared,
+                findings=client.findings,
+            )  # fmt: skip
+        elif since and until:
+            asked = questions(connector, settings.rules, since, until)
+            taken = Snapshots(client, connector, asked, read.clock, read.progress)
+            yield Source(
+                f"{connector.system}{connector.path}", "snapshot", lambda: taken, lambda: None, lambda: taken.taken,
+                client.findings,
+            )  # fmt: skip
         else:
-            raise PermanentError(f"{contract.feed}: the connector in {contract.path.name} has no window to ask for")
-        extract_id = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-        with LandingWriter(settings.landing, contract, extract_id) as writer:
-            land(Converter(contract, settings.timezone, codes), source, writer)
-            return writer.finish(
-                source=f"{connector.system}{connector.path}",
-                declared=source.declared if isinstance(source, Pages) else None,
-                window=window,
-                started_at=started,
-                finished_at=clock(),
-                code_version=settings.code_version,
-            )
+            raise PermanentError(f"{read.contract.feed}: {read.contract.path.name} has no window to ask for")
 
 
 def extract_file(
-    settings: Settings,
-    contract: Contract,
+    read: Read,
     path: Path,
     mapping: ColumnMapping | None,
-    codes: CodeMap | None,
     window: Window | None,
-    clock: Callable[[], datetime],
     mapping_path: Path | None = None,
-    progress: Progress | None = None,
 ) -> Landing:
     """Read a dropped file into a landing folder.
 
     The folder's name follows from everything that the outcome depends on, so the same file read again is the same
     landing, and loading it again changes nothing.
     """
-    extract_id = _file_id(settings, contract, path, mapping_path, codes, window)
+    settings, contract, clock = read.settings, read.contract, read.clock
+    extract_id = _file_id(settings, contract, path, mapping_path, read.codes, window)
     complete = settings.landing / contract.feed / extract_id
     if (complete / MANIFEST).is_file():
-        if progress:
-            progress(f"{contract.feed}: {path.name} was read before, landing {extract_id}")
+        if read.progress:
+            read.progress(f"{contract.feed}: {path.name} was read before, landing {extract_id}")
         return read_landing(complete)
     started = clock()
-    zone = ZoneInfo(settings.timezone)
-    dropped = DroppedFile(path, contract, mapping, zone, window, started)
+    dropped = DroppedFile(path, contract, mapping, read.zone, window, started)
     watched = (mapping.window_columns if mapping else ()) or contract.window_columns
     with LandingWriter(settings.landing, contract, extract_id) as writer:
-        seen = land(Converter(contract, settings.timezone, codes), dropped, writer, watched).seen
+        door = land(read.converter(), dropped, writer, watched)
         if not writer.received:
             raise PermanentError(f"{contract.feed}: {path.name} holds no record: nothing was landed")
         if window is None and contract.kind == "event":
-            window = _window_of(contract, path, seen, watched, zone)
-        if progress:
-            progress(f"{contract.feed}: {path.name}, {writer.received:,} records")
+            window = _window_of(contract, path, door.seen, watched, read.zone)
+        if read.progress:
+            read.progress(f"{contract.feed}: {path.name}, {writer.received:,} records")
         return writer.finish(
             source=path.name,
             declared=None,
@@ -189,28 +297,16 @@ def extract_file(
             started_at=started,
             finished_at=clock(),
             code_version=settings.code_version,
+            read="file",
+            findings=[] if mapping else door.findings(),
         )
 
 
-def drop_folder(settings: Settings, system: str) -> Path:
-    """Where files of a system are dropped: HAILONG_SOURCE_<SYSTEM>_DROP, else `drop/<system>` in HAILONG_HOME."""
-    given = settings.env.get(f"HAILONG_SOURCE_{system.upper()}_DROP")
-    return Path(given).absolute() if given else settings.home / "drop" / system
-
-
-def drop_files(settings: Settings, contract: Contract) -> list[Path]:
-    """Files of the feed in its drop folder, by name; PermanentError when there is none."""
-    connector = contract.connector
-    if not isinstance(connector, FileDrop):
-        raise UsageError(f"{contract.feed} is not a file feed: give --file")
-    folder = drop_folder(settings, connector.system)
-    found = sorted(path for path in folder.glob(connector.pattern) if path.is_file())
-    if not found:
-        raise PermanentError(
-            f"{contract.feed}: no file {connector.pattern} in {folder}: put one there, give --file, or set "
-            f"HAILONG_SOURCE_{connector.system.upper()}_DROP to the folder where they are dropped"
-        )
-    return found
+def _land_dropped(
+    read: Read, dropped: Dropped, mapping: ColumnMapping | None, window: Window | None, mapping_path: Path | None
+) -> Landing:
+    with dropped.local() as path:
+        return extract_file(read, path, mapping, window, mapping_path)
 
 
 # -- windows --------------------------------------------------------------------------------------------------------
@@ -240,7 +336,13 @@ def _http_window(
     zone: ZoneInfo,
 ) -> Window:
     since, until = bounds
-    until = until or now.astimezone(UTC).replace(microsecond=0)
+    present = _second(now)
+    if until is not None and until > present:
+        raise UsageError(
+            f"{contract.feed}: --until {until.astimezone(zone)} lies in the future: what comes until then would be taken for "
+            "read. Leave it out to read up to now"
+        )
+    until = until or present
     if since is None and last_end is not None:
         since = min(last_end.astimezone(UTC), until) - timedelta(days=contract.lookback_days)
     if since is None and contract.initial_since:
@@ -252,6 +354,55 @@ def _http_window(
             f"{contract.feed}: --since {since.astimezone(zone)} is not before --until {until.astimezone(zone)}"
         )
     return since, until
+
+
+def _second(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def _census_window(
+    contract: Contract, bounds: tuple[datetime | None, datetime | None], now: datetime, zone: ZoneInfo
+) -> Window | None:
+    """From the first day the contract knows of to the present: a census is of everything or it is none."""
+    if bounds != (None, None):
+        raise UsageError("a census is of the whole feed: leave --since and --until out")
+    if contract.deletions != "absence" or not isinstance(contract.connector, PagedHttp | SqlView):
+        raise UsageError(f"{contract.feed}: there is no census of it, its deletions are not noticed by absence")
+    if contract.cursor is None:
+        return None
+    first = _bound(contract.initial_since, "initialSince", zone) or _bound("1900-01-01", "initialSince", zone)
+    assert first is not None
+    return first, _second(now)
+
+
+def _chunks_to_do(read: Read, window: Window, is_backfill: bool) -> list[Window]:
+    """The window in pieces of the contract's chunk; of a back-fill that was stopped, those that are still to do.
+
+    A window with look-back is one piece when it is not much longer than the look-back. Each chunk of a back-fill is a batch with
+    exactly that window, so the ledger says how often each was loaded: the run goes on at the first that was loaded less
+    often than the first one.
+    """
+    contract = read.contract
+    size = timedelta(days=contract.chunk_days)
+    if isinstance(contract.connector, PortalWindows) or window[1] - window[0] <= size + timedelta(
+        days=0 if is_backfill else contract.lookback_days
+    ):
+        return [window]
+    chunks = []
+    start = window[0]
+    while start < window[1]:
+        end = min(start + size, window[1])
+        chunks.append((start, end))
+        start = end
+    if not is_backfill:
+        return chunks
+    with connect(read.settings, role=ROLE) as connection:
+        times = loads_of_windows(connection, contract.feed, chunks)
+    begin = next((place for place, count in enumerate(times) if count < times[0]), 0)
+    if read.progress:
+        told = f", going on at chunk {begin + 1}: those before it are loaded" if begin else ""
+        read.progress(f"{contract.feed}: {len(chunks)} chunks of {contract.chunk_days} days{told}")
+    return chunks[begin:]
 
 
 def _file_window(bounds: tuple[datetime | None, datetime | None]) -> Window | None:
@@ -293,7 +444,7 @@ def _known(connection: psycopg.Connection, contract: Contract) -> tuple[CodeMap 
     coded = any(c.codes and c.codes.check for column in contract.columns for c in (column, *column.items))
     try:
         codes = current_codes(connection) if coded else None
-        last_end = last_window_end(connection, contract.feed)
+        last_end = cover_end(connection, contract.feed)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as error:
         raise PermanentError(
             f"the warehouse is not set up ({str(error).splitlines()[0]}): run `hailong db migrate`"
@@ -338,7 +489,7 @@ def _summed(feed: str, results: list[LoadResult]) -> IngestResult:
         batch_ids=[result.batch_id for result in results],
         landings=[result.landing for result in results],
         created=any(result.created for result in results),
-        received=sum(result.received for result in results),
+        received=sum(result.received for result in results if result.created),
         loaded=sum(result.loaded for result in results if result.created),
         unchanged=sum(result.unchanged for result in results if result.created),
         duplicate=sum(result.duplicate for result in results if result.created),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,10 +34,34 @@ def quarantine_list(conn: psycopg.Connection, feed: str | None = None, limit: in
         ).fetchall()
 
 
-def last_window_end(conn: psycopg.Connection, feed: str) -> datetime | None:
-    """Up to when a feed has been loaded; None before its first batch."""
-    row = conn.execute("select max(window_end) from ops.batch where feed = %s", (feed,)).fetchone()
-    return row[0] if row else None
+def cover_end(conn: psycopg.Connection, feed: str) -> datetime | None:
+    """Up to when a feed has been read without a gap since its earliest window; None before its first batch.
+
+    The newest end would do when nobody ever named a later start by hand: then everything between would never be read.
+    """
+    rows = conn.execute(
+        "select window_start, window_end from ops.batch where feed = %s and window_start is not null"
+        " and read_kind in ('window', 'snapshot', 'file') order by window_start, window_end",
+        (feed,),
+    ).fetchall()
+    end: datetime | None = None
+    for start, stop in rows:
+        if end is not None and start > end:
+            break
+        end = stop if end is None else max(end, stop)
+    return end
+
+
+def loads_of_windows(conn: psycopg.Connection, feed: str, windows: Sequence[tuple[datetime, datetime]]) -> list[int]:
+    """How many batches each of these windows has; the last one, which may end at a moving present, by its start."""
+    rows = conn.execute(
+        "select window_start, window_end, count(*) from ops.batch where feed = %s and read_kind = 'window'"
+        " and window_start is not null group by 1, 2",
+        (feed,),
+    ).fetchall()
+    counted = {(start, end): int(count) for start, end, count in rows}
+    last = sum(count for (start, _), count in counted.items() if windows and start == windows[-1][0])
+    return [*(counted.get(window, 0) for window in windows[:-1]), last][: len(windows)]
 
 
 def current_codes(conn: psycopg.Connection) -> dict[tuple[str, str], frozenset[str]]:
