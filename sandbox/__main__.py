@@ -10,6 +10,7 @@ import sys
 from datetime import date, datetime
 from pathlib import Path
 
+from sandbox.faults import explain, parse_faults
 from sandbox.options import SIZES, WIRE, Options, seconds
 
 SYSTEMS = ("tthc", "rating", "portal")
@@ -26,6 +27,14 @@ def _clock(text: str) -> datetime:
         except ValueError:
             continue
     raise argparse.ArgumentTypeError(f"{text!r} is no time: use yyyyMMddHHmmss, e.g. 20261014235959")
+
+
+def _faults(text: str) -> str:
+    try:
+        parse_faults(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,17 +56,28 @@ def parser() -> argparse.ArgumentParser:
         "--extensions", type=float, default=default.extensions,
         help="share of late dossiers whose due date is overwritten after an apology in the last 35 days",
     )  # fmt: skip
+    shared.add_argument(
+        "--deletions", type=int, default=default.deletions,
+        help="dossiers that vanish from the city's feed when the clock reaches the end, half of them old",
+    )  # fmt: skip
     shared.add_argument("--clock", type=_clock, help="the sources' present, yyyyMMddHHmmss (default: the end)")
 
     serve = commands.add_parser(
         "serve", parents=[shared], help="answer over HTTP on 127.0.0.1 until stopped",
-        epilog="example: python -m sandbox serve --port 0 --ready-file /tmp/ready.json --size small",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"faults, [PATH:]NAME[xN|x*][=VALUE][@n|@last] (sandbox/faults.py), each with an example:\n{explain()}\n\n"
+        "examples:\n  python -m sandbox serve --port 0 --ready-file /tmp/ready.json --size small\n"
+        "  python -m sandbox serve --size small --faults 500x3@2 --faults rating:cut@1",
     )  # fmt: skip
     serve.add_argument("--port", type=int, default=8766, help="0 picks a free one")
     serve.add_argument("--token", help="bearer token that callers must send (default: a fixed demo token)")
     serve.add_argument("--drop", type=Path, help="folder for the posting checks (niem_yet_<yyyymm>.xlsx)")
     serve.add_argument("--ready-file", type=Path, help="write {port, pid, env, …} here when ready")
     serve.add_argument("--flaky", type=int, default=0, metavar="N", help="answer every N-th request with 503")
+    serve.add_argument(
+        "--faults", type=_faults, action="append", default=[], metavar="SPEC",
+        help="what goes wrong on purpose: a comma list, may be repeated; see below, and POST /_sandbox/faults",
+    )  # fmt: skip
     serve.add_argument("--json", action="store_true", help="print the ready message as one line of JSON")
 
     truth = commands.add_parser(
@@ -77,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
 def _options(arguments: argparse.Namespace) -> Options:
     return Options(
         arguments.size, arguments.span_months, arguments.end, arguments.seed, arguments.bad_records,
-        arguments.extensions,
+        arguments.extensions, arguments.deletions,
     )  # fmt: skip
 
 
@@ -93,6 +113,7 @@ def environment(port: int, token: str) -> dict[str, str]:
 def serve(arguments: argparse.Namespace, options: Options, now: int) -> int:
     import uvicorn
 
+    from sandbox.faults import FaultLayer
     from sandbox.generator import City
     from sandbox.records import wire
     from sandbox.server import DEFAULT_TOKEN, Sandbox, build_app
@@ -142,7 +163,11 @@ def serve(arguments: argparse.Namespace, options: Options, now: int) -> int:
             if self.started:
                 announce()
 
-    config = uvicorn.Config(build_app(sandbox), log_level="warning", access_log=False, lifespan="off")
+    sandbox.faults.set(",".join(arguments.faults))
+    config = uvicorn.Config(
+        FaultLayer(build_app(sandbox), sandbox.faults),
+        log_level="warning", access_log=False, lifespan="off", date_header=False,
+    )  # fmt: skip
     Announcing(config).run(sockets=[listener])
     return 0
 

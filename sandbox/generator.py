@@ -126,6 +126,27 @@ class Dossiers:
         latest: Ints = np.where(self.events <= now, self.events, NONE).max(axis=1, initial=NONE)
         return latest
 
+    def status_at(self, seen: Ints) -> Ints:
+        """Source status (1 to 10) of each dossier when everything up to `seen` has happened (one moment per row)."""
+        waiting = np.zeros(len(self), np.int64)
+        for slot in (MAX_REQUESTS, *range(MAX_REQUESTS), MAX_REQUESTS + 1):
+            kind, answered = self.request_kind[:, slot], self.request_answered[:, slot]
+            pending = (kind > 0) & (kind != CANCELLED) & (self.request_at[:, slot] <= seen)
+            pending &= (answered < 0) | (answered > seen)
+            waiting = np.where(pending, np.where(kind == FEE, 6, 5), waiting)
+        begun = (self.process >= 0) & (self.process <= seen)
+        status = np.where(waiting > 0, waiting, np.where(begun, 4, 2))
+        ended = (self.finished >= 0) & (self.finished <= seen)
+        given = (self.handed >= 0) & (self.handed <= seen)
+        status = np.where(ended & (self.outcome == DONE), np.where(given, 10, 9), status)
+        status = np.where(ended & np.isin(self.outcome, [NOT_ACCEPTED, WITHDRAWN, STOPPED]), self.outcome, status)
+        return np.asarray(status, np.int64)
+
+    @cached_property
+    def done_inserted(self) -> Bools:
+        """The unit's software adds a step "done" while the dossier waits or after it was stopped (statuses 5, 6, 8)."""
+        return np.asarray(np.arange(len(self)) % 3 == 0, np.bool_)
+
     def finish_seen(self, now: int) -> Bools:
         """The result is known to the feed at `now`."""
         return (self.result_at >= 0) & (self.finished + self.lag <= now)
@@ -576,6 +597,33 @@ class City:
             agency = self.units[unit]
             stamp = stamps[day] if unit % 3 == 0 else stamps[day][2:]
             found.append(f"{agency.tthc_code}-{stamp}-{sequence:0{4 + unit % 4}d}")
+        return found
+
+    def gone(self, now: int) -> Bools:
+        """Dossiers deleted in the city's system: all at the end of the span, without a word in the feed."""
+        return self._deleted if now >= self.end else np.zeros(len(self.dossiers), np.bool_)
+
+    @cached_property
+    def _deleted(self) -> Bools:
+        """Half of them changed last in the six weeks before the end, but not in the last five; half long before.
+
+        None was rated, sent twice or differs at the portal for another reason: what follows is the deletion's doing.
+        """
+        from sandbox.sync import AS_IT_IS, portal_copy
+
+        d = self.dossiers
+        found = np.zeros(len(d), np.bool_)
+        if not self.options.deletions:
+            return found
+        plain = (d.bad < 0) & (d.copies == 1) & (d.unit >= 0) & (portal_copy(self).fate == AS_IT_IS)
+        plain[[rating.dossier for rating in self.ratings if rating.dossier is not None]] = False
+        updated = d.updated_at(self.end)
+        recent = np.flatnonzero(plain & (updated >= self.end - 44 * DAY) & (updated < self.early_read - DAY))
+        old = np.flatnonzero(plain & (updated >= self.start) & (updated < self.end - 90 * DAY))
+        for rows, wanted in ((old, self.options.deletions // 2), (recent, (self.options.deletions + 1) // 2)):
+            if len(rows) < wanted:
+                raise ValueError(f"deletions: only {len(rows)} of {wanted} dossiers qualify; take a greater size")
+            found[rows[np.linspace(0, len(rows) - 1, wanted, dtype=np.int64)]] = True
         return found
 
     # -- ratings -------------------------------------------------------------------------------------------------

@@ -39,7 +39,8 @@ class Options:
     """Size and span of the generated city.
 
     `end` is the last day that exists; `extensions` is the share of eligible late dossiers whose due date is
-    overwritten after an apology; `bad_records` is the number of unreadable dossiers added on top of `size`.
+    overwritten after an apology; `bad_records` is the number of unreadable dossiers added on top of `size`;
+    `deletions` is the number of dossiers that are gone from the city's feed once the clock has reached the end.
     """
 
     size: int = SIZES["demo"]
@@ -48,10 +49,11 @@ class Options:
     seed: int = 104
     bad_records: int = 12
     extensions: float = 0.35
+    deletions: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 0 or self.bad_records < 0:
-            raise ValueError("size and bad-records must not be negative")
+        if min(self.size, self.bad_records, self.deletions) < 0:
+            raise ValueError("size, bad-records and deletions must not be negative")
         if not 1 <= self.span_months <= 18:
             raise ValueError("span-months must be 1 to 18")
         if not 0 <= self.extensions <= 1:

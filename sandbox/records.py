@@ -34,6 +34,8 @@ from sandbox.registers import IGNORED_UNIT_CODE, SUFFIX, procedures
 
 IMPOSSIBLE = "20260231093000"
 UNKNOWN_UNIT = "H29.99.99"
+DESK, DIVISION = "Bộ phận Tiếp nhận và Trả kết quả", "Phòng chuyên môn"
+SUPPLEMENT_ASKED, FEE_ASKED = 5, 6
 UNREADABLE: dict[str, tuple[str, str | None]] = {
     "impossible_date": ("NgayTiepNhan", IMPOSSIBLE),
     "missing_key": ("MaHoSo", None),
@@ -71,7 +73,7 @@ class DossierFeed:
         rank = np.empty(len(dossiers), np.int64)
         rank[by_code] = np.arange(len(dossiers))
         order = np.lexsort((rank, updated))
-        order = order[updated[order] >= 0]
+        order = order[(updated[order] >= 0) & ~city.gone(now)[order]]
         self.rows: Ints = np.repeat(order, dossiers.copies[order])
         self.updated: Ints = updated[self.rows]
 
@@ -155,6 +157,54 @@ class DossierFeed:
         resolver = IGNORED_UNIT_CODE if unit < 0 else units[unit].tthc_code
         if unit >= 0 and d.alias[row]:
             resolver = units[unit].new_code if units[unit].sends_old_code else units[unit].old_code
+        officer = f"Cán Bộ Mẫu {max(unit, 0):03d}-{row % 8}"
+        desk_officer = f"Cán Bộ Mẫu {int(d.receiver[row]):03d}-{row % 3}"
+        steps = []
+
+        def step(slot: str, at: int, state: int, limit: int = -1) -> None:
+            if 0 <= at <= seen:
+                at_desk = state in (2, 3, 10)
+                steps.append(
+                    {
+                        "TienDoId": f"TD{row:08d}-{slot}",
+                        "NguoiXuLy": desk_officer if at_desk else officer,
+                        "ChucDanh": "Công chức Một cửa (mẫu)" if at_desk else "Chuyên viên (mẫu)",
+                        "ThoiDiemXuLy": text(at),
+                        "PhongBanXuLy": DESK if at_desk else DIVISION,
+                        "TrangThai": state,
+                        "HanXuLy": text(limit, is_due=True),
+                    }
+                )
+
+        begun, first_due = int(d.process[row]), int(d.first_due[row]) if d.shows_due[row] else -1
+        step("1", int(d.received[row]), 2, int(d.received[row]) + 4 * 3600)
+        step("2", begun, 4, first_due)
+        if ended:
+            step("3", int(d.finished[row]), outcome, first_due)
+        if outcome == DONE:
+            step("4", int(d.handed[row]), 10)
+        if status in (FEE_ASKED, SUPPLEMENT_ASKED, STOPPED) and d.done_inserted[row]:
+            step("9", updated - int(d.lag[row]), DONE)  # put there by software so that another system takes the dossier
+
+        linked = bool(unit >= 0 and row % 19 == 4)
+        participants = []
+        if linked:
+            reached_at = begun if 0 <= begun <= seen else int(d.received[row])
+            partner = units[(unit + 1) % len(units)]
+            half_way = (int(d.received[row]) + int(d.finished[row])) // 2
+            for slot, code, role, done in (
+                ("1", resolver, "CHU_TRI", int(d.finished[row])), ("2", partner.tthc_code, "PHOI_HOP", half_way),
+            ):  # fmt: skip
+                participants.append(
+                    {
+                        "PhoiHopId": f"PH{row:08d}-{slot}",
+                        "MaDonVi": code,
+                        "VaiTro": role,
+                        "NgayNhan": text(reached_at),
+                        "HanXuLy": text(first_due, is_due=True),
+                        "NgayHoanThanh": text(done) if ended else None,
+                    }
+                )
         test = int(d.exclusion[row]) == TEST_RECORD
         title = f"{procedure.name} (hồ sơ mẫu số {row})"
         if test:
@@ -180,7 +230,11 @@ class DossierFeed:
             "NgayKetThucXuLy": text(finish),
             "DonViXuLy": resolver,
             "NoiNopHoSo": units[int(d.receiver[row])].tthc_code,
+            "NguoiXuLyChinh": officer if begun <= seen and unit >= 0 else None,
+            "LienThong": linked,
             "DanhSachHoSoBoSung": requests,
+            "DanhSachTienDo": steps,
+            "DanhSachDonViPhoiHop": participants,
             "DanhSachLePhi": [{"TenLePhi": "Lệ phí", "SoTien": 8000 * (1 + row % 5)}] if row % 4 == 0 else [],
             "DanhSachGiayToKetQua": [{"TenGiayTo": f"Kết quả {d.code[row]}.pdf"}] if ended and outcome == DONE else [],
             "NgayCapNhat": wire(updated),

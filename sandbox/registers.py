@@ -194,6 +194,16 @@ def procedure_records() -> list[dict[str, Any]]:
 
 CHANNELS = {"1": "desk", "2": "online", "3": "post"}
 SUPPLEMENT_STATUSES = {"1": "asked", "2": "received_in_full", "3": "received_in_part", "4": "cancelled", "5": "fee"}
+PARTICIPANT_ROLES = {"CHU_TRI": "in_charge", "PHOI_HOP": "contributing"}
+TIMELINESS = {"DUNG_HAN": "on_time", "QUA_HAN": "late", "CHUA_KET_THUC": "open"}
+PETITION_SUBJECTS = {"TTHC": "procedure", "STAFF": "staff", "OTHER": "other"}
+PETITION_STATUSES = {
+    "MOI_TIEP_NHAN": "received",
+    "YEU_CAU_BO_SUNG": "supplement_asked",
+    "TU_CHOI": "refused",
+    "DA_TRA_LOI": "answered",
+    "DA_CONG_KHAI": "published",
+}
 RATING_LEVELS = {"RẤT HÀI LÒNG": "very_satisfied", "HÀI LÒNG": "satisfied", "KHÔNG HÀI LÒNG": "not_satisfied"}
 RATING_QUESTIONS = {"THAI_DO": "attitude", "CHUNG": "overall", "THOI_GIAN": "time", "CO_SO_VAT_CHAT": "facilities"}
 RATING_CHANNELS = {
@@ -217,15 +227,23 @@ def code_records() -> list[dict[str, Any]]:
             ("tthc", "unit", unit.old_code, unit.code, "good" if unit.sends_old_code else "repaired"),
             ("rating", "unit", unit.rating_code, unit.code, "good"),
             ("portal", "unit", unit.department_id, unit.code, "good"),
+            ("portal", "unit", unit.new_code, unit.code, "good"),
             ("inspection", "unit", unit.inspection_code, unit.code, "good"),
         ]
     found.append(("tthc", "unit", IGNORED_UNIT_CODE, None, "ignored"))
+    found.append(("portal", "unit", IGNORED_UNIT_CODE, None, "ignored"))
     found.append(("portal", "unit", ROOT_DEPARTMENT, None, "ignored"))
     found += [("rating", "device", device.code, units()[device.unit].code, "good") for device in devices()]
     tables = (
         ("tthc", "dossier_status", {str(code): str(code) for code in range(1, 11)}),
         ("tthc", "channel", CHANNELS),
         ("tthc", "supplement_status", SUPPLEMENT_STATUSES),
+        ("tthc", "participant_role", PARTICIPANT_ROLES),
+        ("portal", "dossier_status", {str(code): str(code) for code in range(1, 11)}),
+        ("portal", "channel", CHANNELS),
+        ("portal", "timeliness", TIMELINESS),
+        ("portal", "petition_subject", PETITION_SUBJECTS),
+        ("portal", "petition_status", PETITION_STATUSES),
         ("rating", "rating_level", RATING_LEVELS),
         ("rating", "rating_question", RATING_QUESTIONS),
         ("rating", "rating_channel", RATING_CHANNELS),

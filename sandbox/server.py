@@ -2,13 +2,14 @@
 
 One process, one clock. What is answered is the state at the clock's moment: later records are absent, later changes
 not yet made. `POST /_sandbox/clock {"now": "yyyyMMddHHmmss"}` moves it; `GET /_sandbox/health` needs no token.
+`/_sandbox/faults` sets and tells what goes wrong on purpose (sandbox.faults).
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox import drops
+from sandbox.faults import Faults
 from sandbox.generator import City
+from sandbox.petitions import PetitionFeed
 from sandbox.portal import Portal
 from sandbox.records import DossierFeed, RatingFeed, parse_wire, wire
 from sandbox.registers import ROOT_DEPARTMENT, code_records, procedure_records, unit_records
+from sandbox.sync import SyncFeed, portal_copy
 
 DEFAULT_TOKEN = "sandbox-demo-token"
 MAX_PAGE = 5000
@@ -49,17 +53,27 @@ class Sandbox:
     drop: Path | None = None
     flaky: int = 0  # every n-th data request is answered 503; 0: none
     requests: int = 0
+    faults: Faults = field(default_factory=Faults)
 
     def __post_init__(self) -> None:
         self.portal = Portal(self.city)
         self.ratings = RatingFeed(self.city)
+        self.copy = portal_copy(self.city)
         self.set_clock(self.now)
 
     def set_clock(self, now: int) -> list[Path]:
         """Moves the clock; returns the workbooks that appeared in the drop folder."""
         self.now = now
         self.dossiers = DossierFeed(self.city, now)
+        self._feeds: dict[str, SyncFeed | PetitionFeed] = {}
         return drops.write(self.city, self.drop, now) if self.drop else []
+
+    def portal_feed(self, name: str) -> SyncFeed | PetitionFeed:
+        """The portal's dossiers or petitions at the clock's moment; made when first asked for."""
+        if name not in self._feeds:
+            made = SyncFeed(self.copy, self.now) if name == "DanhSachHoSo" else PetitionFeed(self.city, self.now)
+            self._feeds[name] = made
+        return self._feeds[name]
 
 
 def _whole(value: object, name: str, low: int, high: int) -> int:
@@ -144,6 +158,17 @@ def build_app(sandbox: Sandbox) -> Starlette:
         low, high = sandbox.dossiers.window(since, until)
         return tthc_page(body, high - low, "DanhSachHoSo", lambda a, b: sandbox.dossiers.page(low + a, low + b))
 
+    def changed_at_portal(field: str) -> Handler:
+        async def run(request: Request) -> Response:
+            body = await _body(request)
+            since = _moment(body.get("TuNgayCapNhat"), "TuNgayCapNhat")
+            until = _moment(body.get("DenNgayCapNhat"), "DenNgayCapNhat")
+            feed = sandbox.portal_feed(field)
+            low, high = feed.window(since, until)
+            return tthc_page(body, high - low, field, lambda a, b: feed.page(low + a, low + b))
+
+        return run
+
     def register(field: str, records: list[dict[str, Any]]) -> Handler:
         async def run(request: Request) -> Response:
             return tthc_page(await _body(request), len(records), field, lambda a, b: records[a:b])
@@ -193,6 +218,17 @@ def build_app(sandbox: Sandbox) -> Starlette:
         written = sandbox.set_clock(now)
         return reply({"now": wire(now), "dropped": [path.name for path in written]})
 
+    async def set_faults(request: Request) -> Response:
+        text = (await _body(request)).get("faults", "")
+        try:
+            sandbox.faults.set(str(text))
+        except ValueError as error:
+            raise BadRequest(f"faults: {error}") from None
+        return reply(sandbox.faults.report())
+
+    async def tell_faults(_: Request) -> Response:
+        return reply(sandbox.faults.report())
+
     async def not_found(request: Request, _: Exception) -> Response:
         return reply({"code": "NOT_FOUND", "message": f"no service at {request.method} {request.url.path}"}, 404)
 
@@ -209,6 +245,8 @@ def build_app(sandbox: Sandbox) -> Starlette:
             tthc("LayDanhSachTTHC", register("DanhSachTTHC", procedure_records())),
             tthc("LayDanhMucCoQuan", register("DanhSachCoQuan", unit_records())),
             tthc("LayDanhMucMa", register("DanhSachMa", code_records())),
+            Route("/portal/TraCuuHoSo", guarded(changed_at_portal("DanhSachHoSo"), refuse_tthc), methods=["POST"]),
+            Route("/portal/TraCuuPAKN", guarded(changed_at_portal("DanhSachPAKN"), refuse_tthc), methods=["POST"]),
             Route("/rating/api/ratings", guarded(ratings, refuse), methods=["GET"]),
             Route(
                 "/portal/api/v1/reporting/evaluation/handling-satisfaction",
@@ -217,6 +255,8 @@ def build_app(sandbox: Sandbox) -> Starlette:
             ),
             Route("/_sandbox/health", health, methods=["GET"]),
             Route("/_sandbox/clock", guarded(set_clock, refuse), methods=["POST"]),
+            Route("/_sandbox/faults", guarded(set_faults, refuse), methods=["POST"]),
+            Route("/_sandbox/faults", guarded(tell_faults, refuse), methods=["GET"]),
         ],
         exception_handlers={404: not_found, 405: wrong_method},
     )

@@ -35,9 +35,11 @@ from sandbox.generator import (
     PostingCheck,
 )
 from sandbox.options import WIRE, Month
+from sandbox.petitions import courses
 from sandbox.portal import Portal
 from sandbox.records import wire
 from sandbox.registers import Unit
+from sandbox.sync import SyncFeed, differences, distortions, portal_copy, reconciliation
 from sandbox.workdays import number
 
 POSTING_VALID_DAYS = 100
@@ -116,6 +118,7 @@ def cells(city: City, period: Month, now: int) -> Iterable[Cell]:
     low, high = number(period.first) * DAY, (number(period.last) + 1) * DAY
     d = city.dossiers
     result = d.finish_seen(now) & (d.result_at >= low) & (d.result_at < high) & (d.unit >= 0) & (d.bad < 0)
+    result &= ~city.gone(now)
     in_a, in_b = (
         result & (d.exclusion == NO_EXCLUSION),
         result & ~np.isin(d.exclusion, [TEST_RECORD, FINISH_BEFORE_RECEIPT]),
@@ -166,7 +169,8 @@ def index_truth(city: City, now: int) -> list[Cell]:
 def counts(city: City, now: int) -> dict[str, object]:
     """How many records a reader of the whole span finds at `now`, and how many of them are not as they should be."""
     d = city.dossiers
-    seen = d.updated_at(now) >= 0
+    gone = city.gone(now)
+    seen = (d.updated_at(now) >= 0) & ~gone
     bad = Counter(BAD_KINDS[kind] for kind in d.bad[seen & (d.bad >= 0)].tolist())
     ratings = [rating for rating in city.ratings if rating.updated <= now]
     return {
@@ -182,7 +186,8 @@ def counts(city: City, now: int) -> dict[str, object]:
             "duplicates": int((d.copies[seen] - 1).sum()),
             "bad": dict(bad),
             "readable": int((seen & (d.bad < 0)).sum()),
-            "results": int((d.finish_seen(now) & (d.bad < 0)).sum()),
+            "results": int((d.finish_seen(now) & (d.bad < 0) & ~gone).sum()),
+            "deleted": [d.code[row] for row in np.flatnonzero(gone).tolist()],
             "extended": int(((d.extended_at >= 0) & (d.extended_at + d.lag <= now)).sum()),
         },
         "rating": {
@@ -190,7 +195,16 @@ def counts(city: City, now: int) -> dict[str, object]:
             "bad": dict(Counter(rating.bad for rating in ratings if rating.bad)),
             "readable": sum(rating.bad is None for rating in ratings),
         },
+        "dossier_sync": {
+            "sent": len(SyncFeed(portal_copy(city), now).rows),
+            "differences": dict(differences(city, now)),
+        },
+        "distortions": distortions(city, now),
         "petition": sum(petition.accepted <= now for petition in city.petitions),
+        "petition_feed": {
+            "sent": sum(course.petition.accepted <= now for course in courses(city)),
+            "bad": dict(Counter(c.bad for c in courses(city) if c.bad and c.petition.accepted <= now)),
+        },
         "posting_check": {
             "sent": len(city.posting_checks),
             "bad": dict(Counter(check.bad for check in city.posting_checks if check.bad)),
@@ -201,7 +215,7 @@ def counts(city: City, now: int) -> dict[str, object]:
 def dossier_table(city: City, now: int) -> pa.Table:
     """One row per readable dossier known at `now`: what it was made to be."""
     d: Dossiers = city.dossiers
-    keep = np.flatnonzero((d.updated_at(now) >= 0) & (d.bad < 0))
+    keep = np.flatnonzero((d.updated_at(now) >= 0) & (d.bad < 0) & ~city.gone(now))
 
     def unit_codes(index: Ints) -> list[str | None]:
         return [None if i < 0 else city.units[i].code for i in index[keep].tolist()]
@@ -249,7 +263,7 @@ def rating_table(city: City, now: int) -> pa.Table:
 
 
 def write(city: City, folder: Path, now: int) -> list[Path]:
-    """units.csv, dossiers.parquet, ratings.parquet, index_truth.csv, counts.json; the paths in that order."""
+    """units.csv, dossiers.parquet, ratings.parquet, index_truth.csv, counts.json, reconciliation_truth.csv: their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     roles: dict[int, list[str]] = {}
     for name, members in city.behaviour.roles.items():
@@ -270,6 +284,11 @@ def write(city: City, folder: Path, now: int) -> list[Path]:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEAD)
         writer.writerows(cell.row() for cell in index_truth(city, now))
+    reconciliation_path = folder / "reconciliation_truth.csv"
+    with reconciliation_path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("unit_code", "received_on", "status_code", "reason", "city_count", "portal_count"))
+        writer.writerows((*cell, *both) for cell, both in reconciliation(city, now).items())
     counts_path = folder / "counts.json"
     counts_path.write_text(json.dumps(counts(city, now), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return [units_path, dossiers_path, ratings_path, index_path, counts_path]
+    return [units_path, dossiers_path, ratings_path, index_path, counts_path, reconciliation_path]

@@ -293,7 +293,7 @@ def test_files_of_truth_are_complete_and_the_same_each_time(city: City, tmp_path
     paths = truth.write(city, tmp_path / "a", END)
     again = truth.write(City(OPTIONS), tmp_path / "b", END)
     assert [path.name for path in paths] == [
-        "units.csv", "dossiers.parquet", "ratings.parquet", "index_truth.csv", "counts.json",
+        "units.csv", "dossiers.parquet", "ratings.parquet", "index_truth.csv", "counts.json", "reconciliation_truth.csv",
     ]  # fmt: skip
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
     with paths[3].open(encoding="utf-8") as file:
