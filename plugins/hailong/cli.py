@@ -314,11 +314,13 @@ def quarantine_list(
     as_json: JsonOption = False,
 ) -> None:
     """Quarantined records with the rule they broke and where they came from."""
+    from hailong.contracts import load_contracts
     from hailong.load.ledger import quarantine_list as run
     from hailong.warehouse.connect import connect
 
-    with connect(Settings.load(), role="hailong_reader") as connection:
-        rows = run(connection, feed=feed, limit=limit)
+    settings = Settings.load()
+    with connect(settings, role="hailong_loader") as connection:
+        rows = run(connection, load_contracts(settings.contracts), feed=feed, limit=limit)
     if as_json:
         _print_json(rows)
         return

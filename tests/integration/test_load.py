@@ -8,170 +8,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import openpyxl
 import psycopg
 import pyarrow.parquet as pq
 import pytest
-import stamina
 
-from hailong.contracts import find_contract
+from hailong.contracts import find_contract, load_contracts
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
-from hailong.extract.run import IngestResult, ingest
+from hailong.extract.run import ingest
 from hailong.load.landing import LandingWriter
 from hailong.load.ledger import current_codes, ledger_summary, quarantine_list
 from hailong.load.loader import load_landing
 from hailong.load.raw import ensure_tables
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
+from tests.integration.fake_source import NOW, FakeSource, code_file, dossier, fetch, lines, rows, told
 
 SECRETS = ("Trần Thị Giả", "0900000001", "0900000002", "079300000001", "gia@example.invalid", "Nguyễn Cán Bộ")
-NOW = datetime(2026, 11, 18, 17, tzinfo=UTC)
-
-
-# -- a source that does as it is told ---------------------------------------------------------------------------------
-
-
-@dataclass
-class FakeSource:
-    """A paged service whose records, total and failures a test sets."""
-
-    records: list[dict[str, Any]] = field(default_factory=list)
-    total: int | None = None
-    failures: list[int] = field(default_factory=list)
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    env: dict[str, str] = field(default_factory=dict)
-
-    def answer(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append({"path": path} | asked)
-        page, size = int(asked.get("Trang") or asked["page"]), int(asked.get("SoBanGhi") or asked["size"])
-        items = self.records[(page - 1) * size : page * size]
-        total = len(self.records) if self.total is None else self.total
-        if path.startswith("/rating"):
-            return {"total": total, "page": page, "size": size, "items": items}
-        return {"error_code": "0", "error_message": "", "TongSo": total, "DanhSachHoSo": items}
-
-
-@pytest.fixture
-def source() -> Iterator[FakeSource]:
-    fake = FakeSource()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.reply({key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()})
-
-        def do_POST(self) -> None:
-            self.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-        def reply(self, asked: dict[str, Any]) -> None:
-            status = fake.failures.pop(0) if fake.failures else 200
-            if self.headers.get("Authorization") != "Bearer tok":
-                status = 401
-            body = json.dumps(fake.answer(urlsplit(self.path).path, asked) if status == 200 else {}).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    for system in ("tthc", "rating"):
-        fake.env |= {
-            f"HAILONG_SOURCE_{system.upper()}_URL": f"{url}/{system}",
-            f"HAILONG_SOURCE_{system.upper()}_TOKEN": "tok",
-        }
-    with stamina.set_testing(True, attempts=3):
-        yield fake
-    server.shutdown()
-
-
-CODES = [
-    ("tthc", "unit", "H29.10"),
-    *(("tthc", "channel", code) for code in "123"),
-    *(("tthc", "dossier_status", str(code)) for code in range(1, 11)),
-    *(("tthc", "supplement_status", code) for code in "12345"),
-    ("rating", "unit", "R10"),
-    ("rating", "rating_level", "HÀI LÒNG"),
-    ("rating", "rating_channel", "KIOSK"),
-    ("inspection", "unit", "KT-01"),
-]
-
-
-def lines(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
-    return path
-
-
-def code_file(folder: Path, more: tuple[tuple[str, str, str], ...] = ()) -> Path:
-    return lines(
-        folder / "codes.jsonl",
-        [
-            {"HeThong": system, "LoaiMa": kind, "MaNguon": code, "MaDich": code, "XuLy": "good"}
-            for system, kind, code in (*CODES, *more)
-        ],
-    )
-
-
-@pytest.fixture
-def coded(new_warehouse: Callable[..., Settings], source: FakeSource, tmp_path: Path) -> Settings:
-    """A warehouse that knows the codes, pointed at the source."""
-    settings = new_warehouse(**source.env)
-    ingest(settings, "code_map", file=code_file(tmp_path))
-    return settings
-
-
-def dossier(number: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "MaHoSo": f"H29.10-20261001-{number:04d}",
-        "MaTTHC": "1.001193",
-        "KenhThucHien": 1,
-        "ChuHoSo": "Trần Thị Giả",
-        "MaDoiTuong": "079300000001",
-        "SoDienThoai": "0900000001",
-        "Email": "gia@example.invalid",
-        "TrichYeuHoSo": "Đăng ký khai sinh cho Trần Thị Giả",
-        "NgayTiepNhan": "20261001080000",
-        "NgayHenTra": "20261009",
-        "TrangThaiHoSo": 9,
-        "NgayKetThucXuLy": "20261008150000",
-        "DonViXuLy": "H29.10",
-        "NoiNopHoSo": "H29.10",
-        "NgayCapNhat": "20261008150100",
-        "DanhSachHoSoBoSung": [
-            {
-                "HoSoBoSungId": f"BS{number}",
-                "NguoiYeuCauBoSung": "Nguyễn Cán Bộ",
-                "NoiDungBoSung": "gọi 0900000002",
-                "NgayBoSung": "20261002090000",
-                "TrangThaiBoSung": 1,
-            }
-        ],
-    } | changes
-
-
-def fetch(settings: Settings, since: str = "2026-10-01", until: str = "2026-11-01") -> IngestResult:
-    return ingest(settings, "dossier", since=since, until=until)
-
-
-def told(result: IngestResult) -> tuple[int, int, int, int, int]:
-    return result.received, result.loaded, result.unchanged, result.duplicate, result.quarantined
-
-
-def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    with connect(settings) as connection:
-        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
 
 
 def state(settings: Settings) -> list[list[tuple[Any, ...]]]:
@@ -241,11 +100,12 @@ def test_an_unreadable_record_is_quarantined_beside_the_others(coded: Settings, 
         dossier(5, DanhSachHoSoBoSung=[{"NgayBoSung": "x"}]),
     ]
     assert told(fetch(coded)) == (5, 1, 0, 0, 4)
-    with connect(coded, role="hailong_reader") as connection:
-        listed = quarantine_list(connection, feed="dossier")
+    contracts = load_contracts(coded.contracts)
+    with connect(coded, role="hailong_loader") as connection:
+        listed = quarantine_list(connection, contracts, feed="dossier")
         assert [row["rule"] for row in listed] == ["bad_supplement", "unknown_code", "bad_date", "missing_key"]
-        assert quarantine_list(connection, feed="rating") == []
-        assert len(quarantine_list(connection, limit=2)) == 2
+        assert quarantine_list(connection, contracts, feed="rating") == []
+        assert len(quarantine_list(connection, contracts, limit=2)) == 2
         summary = {row["feed"]: row for row in ledger_summary(connection)}
     assert summary["dossier"]["declared"] == summary["dossier"]["received"] == 5
     assert (summary["dossier"]["loaded"], summary["dossier"]["quarantined"]) == (1, 4)
@@ -276,23 +136,6 @@ def test_the_ledger_adds_up_over_several_batches(coded: Settings, source: FakeSo
         " (select count(*) from ops.quarantine as q where q.batch_id = b.batch_id) from ops.batch as b where feed = 'dossier'",
     )
     assert counted == [(True, True)] * 3
-
-
-def test_a_deletion_is_a_tombstone(coded: Settings, source: FakeSource) -> None:
-    from hailong.extract.records import Converter
-
-    source.records = [dossier(1)]
-    fetch(coded)
-    contract = find_contract(coded.contracts, "dossier")
-    converter = Converter(contract, coded.timezone)
-    for expected in ((1, 1, 0), (1, 0, 1)):
-        with LandingWriter(coded.landing, contract, f"tombstone-{expected[1]}") as writer:
-            writer.add(converter.convert({"MaHoSo": "H29.10-20261001-0001"}, op="delete"))
-            landing = writer.finish(
-                source="test", declared=1, window=None, started_at=NOW, finished_at=NOW, code_version="test"
-            )
-        result = load_landing(coded, landing.folder)
-        assert (result.received, result.tombstones, result.unchanged) == expected
 
 
 def test_raw_is_append_only_and_belongs_to_the_loader(coded: Settings, source: FakeSource) -> None:

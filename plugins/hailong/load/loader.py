@@ -80,23 +80,41 @@ def load_landing(settings: Settings, folder: Path) -> LoadResult:
             f"{manifest['declared_rows']}: not loaded. Run the ingest again"
         )
     contract = find_contract(settings.contracts, landing.feed)
-    with _transaction(settings, landing) as cursor:
-        cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(ROLE)).as_string())
-        cursor.execute(sql.SQL("select pg_advisory_xact_lock({})").format(sql.Literal(LOCK)).as_string())
-        cursor.fetchall()
+    with transaction(settings, f"{landing.feed}, landing folder {landing.folder.name}") as cursor:
+        alone_as_loader(cursor)
         present = _find_batch(cursor, landing.sha256)
         if present is not None:
             return present
-        judge_landing(cursor, landing, contract)
+        tables = Tables.real(contract.feed)
+        judge_landing(cursor, landing, contract, tables)
         batch_id = _record_batch(cursor, landing)
-        write_batch(cursor, landing, contract, batch_id)
+        write_batch(cursor, landing, contract, batch_id, tables)
         created = _find_batch(cursor, landing.sha256, created=True)
     if created is None:
         raise PermanentError(f"{landing.feed}: batch {batch_id} was not recorded; nothing was loaded")
     return created
 
 
-def judge_landing(cursor: Any, landing: Landing, contract: Contract) -> None:
+@dataclass(frozen=True)
+class Tables:
+    """Where a load reads what stands and writes what is new; a replay has its own."""
+
+    raw: sql.Identifier
+    head: sql.Identifier
+    quarantine: sql.Identifier
+    finding: sql.Identifier
+    snapshot: sql.Identifier
+    partitioned: bool = True
+
+    @classmethod
+    def real(cls, feed: str) -> Tables:
+        return cls(
+            raw_table(feed), head_table(feed), sql.Identifier("ops", "quarantine"),
+            sql.Identifier("ops", "batch_finding"), sql.Identifier("ops", "snapshot"),
+        )  # fmt: skip
+
+
+def judge_landing(cursor: Any, landing: Landing, contract: Contract, tables: Tables) -> None:
     """Everything that is decided about a folder before its batch is written, as temporary tables of the transaction:
     `landed`, `landed_rejects`, `judged` (fate of each record), `absent` (keys that a complete read misses).
 
@@ -106,24 +124,23 @@ def judge_landing(cursor: Any, landing: Landing, contract: Contract) -> None:
         cursor.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("pg_temp", table)).as_string())
     _copy(cursor, landing, _landed_columns(landing, contract))
     _copy_rejects(cursor, landing)
-    _judge(cursor, landing, contract)
-    _find_absent(cursor, landing, contract)
+    _judge(cursor, landing, contract, tables)
+    _find_absent(cursor, landing, contract, tables)
 
 
-def write_batch(cursor: Any, landing: Landing, contract: Contract, batch_id: int) -> None:
+def write_batch(cursor: Any, landing: Landing, contract: Contract, batch_id: int, tables: Tables) -> None:
     """Versions, tombstones, head, quarantine, findings and snapshots of one judged folder under a batch number."""
-    _insert_rows(cursor, contract, _landed_columns(landing, contract), batch_id)
-    _insert_tombstones(cursor, contract, batch_id)
-    _mark_missed(cursor, contract, batch_id)
-    _insert_rejects(cursor, landing, batch_id)
-    _insert_findings(cursor, landing, contract, batch_id)
-    _insert_snapshots(cursor, landing, batch_id)
+    _insert_rows(cursor, contract, _landed_columns(landing, contract), batch_id, tables)
+    _insert_tombstones(cursor, contract, batch_id, tables)
+    _mark_missed(cursor, batch_id, tables)
+    _insert_rejects(cursor, landing, batch_id, tables)
+    _insert_findings(cursor, landing, contract, batch_id, tables)
+    _insert_snapshots(cursor, landing, batch_id, tables)
 
 
 @contextmanager
-def _transaction(settings: Settings, landing: Landing) -> Iterator[Any]:
-    """An ADBC cursor whose work is committed when the block ends well, else rolled back."""
-    what = f"{landing.feed}, landing folder {landing.folder.name}"
+def transaction(settings: Settings, what: str) -> Iterator[Any]:
+    """An ADBC cursor whose work is committed when the block ends well, else rolled back; `what` is for messages."""
     try:
         connection = adbc.connect(adbc_uri(settings))
     except adbc.Error as error:
@@ -139,6 +156,13 @@ def _transaction(settings: Settings, landing: Landing) -> Iterator[Any]:
         raise _explained(what, error) from error
     finally:
         connection.close()  # an uncommitted transaction is rolled back
+
+
+def alone_as_loader(cursor: Any) -> None:
+    """Take the loader's role and its lock until the transaction ends."""
+    cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(ROLE)).as_string())
+    cursor.execute(sql.SQL("select pg_advisory_xact_lock({})").format(sql.Literal(LOCK)).as_string())
+    cursor.fetchall()
 
 
 def _explained(what: str, error: adbc.Error) -> HailongError:
@@ -204,7 +228,7 @@ def _copy_rejects(cursor: Any, landing: Landing) -> None:
             cursor.adbc_ingest("landed_rejects", reader, mode="append", temporary=True)
 
 
-def _judge(cursor: Any, landing: Landing, contract: Contract) -> None:
+def _judge(cursor: Any, landing: Landing, contract: Contract, tables: Tables) -> None:
     """Fate of each record: duplicate (a newer one here has its key), older (we hold a newer one), unchanged, loaded.
 
     What comes again as it was after a newer version had been quarantined is loaded: it ends the doubt about the record.
@@ -230,11 +254,11 @@ def _judge(cursor: Any, landing: Landing, contract: Contract) -> None:
             " from (select seq, op, record_key, version_hash, {changed} as changed_at, row_number() over"
             " (partition by record_key order by {changed} desc nulls last, seq desc) as place from landed) as ranked"
             " left join {head} as head on ranked.record_key = head.record_key"
-            " left join (select record_key, max(batch_id) as batch_id from ops.quarantine"
+            " left join (select record_key, max(batch_id) as batch_id from {quarantine}"
             " where feed = {feed} and record_key is not null group by record_key) as doubt"
             " on ranked.record_key = doubt.record_key"
         )
-        .format(changed=changed, head=head_table(contract.feed), feed=sql.Literal(contract.feed))
+        .format(changed=changed, head=tables.head, quarantine=tables.quarantine, feed=sql.Literal(contract.feed))
         .as_string()
     )
 
@@ -243,7 +267,7 @@ def is_census(landing: Landing) -> bool:
     return bool(landing.manifest.get("read") == "census")
 
 
-def _find_absent(cursor: Any, landing: Landing, contract: Contract) -> None:
+def _find_absent(cursor: Any, landing: Landing, contract: Contract, tables: Tables) -> None:
     """Keys in force that this read should have brought and did not; PermanentError when they are too many.
 
     `again`: an earlier complete read missed the key too, and none has seen it since.
@@ -260,7 +284,7 @@ def _find_absent(cursor: Any, landing: Landing, contract: Contract) -> None:
             " and not exists (select 1 from landed where landed.record_key = head.record_key)"
             " and not exists (select 1 from landed_rejects as r where r.record_key = head.record_key)"
         )
-        .format(head_table(contract.feed), scope)
+        .format(tables.head, scope)
         .as_string()
     )
     cursor.execute("select count(*) from absent")
@@ -269,7 +293,7 @@ def _find_absent(cursor: Any, landing: Landing, contract: Contract) -> None:
         return
     cursor.execute(
         sql.SQL("select count(*) from {} as head where head.op = 'upsert' and ({})")
-        .format(head_table(contract.feed), scope)
+        .format(tables.head, scope)
         .as_string()
     )
     expected = int(cursor.fetchone()[0])
@@ -354,9 +378,11 @@ def _record_batch(cursor: Any, landing: Landing) -> int:
     return int(cursor.fetchone()[0])
 
 
-def _insert_rows(cursor: Any, contract: Contract, columns: tuple[Column, ...], batch_id: int) -> None:
-    cursor.execute("select raw.ensure_partition($1::text, $2::bigint)", (contract.feed, batch_id))
-    partition = str(cursor.fetchone()[0])
+def _insert_rows(cursor: Any, contract: Contract, columns: tuple[Column, ...], batch_id: int, tables: Tables) -> None:
+    partition = None
+    if tables.partitioned:
+        cursor.execute("select raw.ensure_partition($1::text, $2::bigint)", (contract.feed, batch_id))
+        partition = sql.Identifier("raw", str(cursor.fetchone()[0]))
     cursor.execute("select count(*) from judged where fate = 'loaded'")
     loaded = int(cursor.fetchone()[0])
     if not loaded:
@@ -372,7 +398,7 @@ def _insert_rows(cursor: Any, contract: Contract, columns: tuple[Column, ...], b
             "insert into {} (batch_id, {}) select {}, {} from landed as l inner join judged as j on j.seq = l.seq"
             " where j.fate = 'loaded' order by l.seq"
         )
-        .format(raw_table(contract.feed), sql.SQL(", ").join(names), sql.Literal(batch_id), sql.SQL(", ").join(values))
+        .format(tables.raw, sql.SQL(", ").join(names), sql.Literal(batch_id), sql.SQL(", ").join(values))
         .as_string()
     )
     cursor.execute(
@@ -382,13 +408,13 @@ def _insert_rows(cursor: Any, contract: Contract, columns: tuple[Column, ...], b
             " on conflict (record_key) do update set batch_id = excluded.batch_id, version_hash = excluded.version_hash,"
             " op = excluded.op, changed_at = excluded.changed_at, missed_batch = null"
         )
-        .format(head_table(contract.feed), sql.Literal(batch_id))
+        .format(tables.head, sql.Literal(batch_id))
         .as_string()
     )
-    cursor.execute(sql.SQL("analyze {}").format(sql.Identifier("raw", partition)).as_string())
+    cursor.execute(sql.SQL("analyze {}").format(partition or tables.raw).as_string())
 
 
-def _insert_tombstones(cursor: Any, contract: Contract, batch_id: int) -> None:
+def _insert_tombstones(cursor: Any, contract: Contract, batch_id: int, tables: Tables) -> None:
     """A version of its own for each key that is gone: key columns as they were, everything else empty."""
     keys = [sql.Identifier(column.name) for column in contract.keys]
     digest = sql.Literal(TOMBSTONE)
@@ -401,7 +427,7 @@ def _insert_tombstones(cursor: Any, contract: Contract, batch_id: int) -> None:
             " order by absent.record_key"
         )
         .format(
-            raw=raw_table(contract.feed), head=head_table(contract.feed), batch=sql.Literal(batch_id), digest=digest,
+            raw=tables.raw, head=tables.head, batch=sql.Literal(batch_id), digest=digest,
             keys=sql.SQL(", ").join(keys), values=sql.SQL(", ").join(sql.SQL("r.{}").format(key) for key in keys),
         )
         .as_string()
@@ -411,14 +437,14 @@ def _insert_tombstones(cursor: Any, contract: Contract, batch_id: int) -> None:
             "update {} as head set batch_id = {}, version_hash = {}, op = 'delete', changed_at = null, missed_batch = null"
             " from absent where absent.again and head.record_key = absent.record_key"
         )
-        .format(head_table(contract.feed), sql.Literal(batch_id), digest)
+        .format(tables.head, sql.Literal(batch_id), digest)
         .as_string()
     )
 
 
-def _mark_missed(cursor: Any, contract: Contract, batch_id: int) -> None:
+def _mark_missed(cursor: Any, batch_id: int, tables: Tables) -> None:
     """First misses get their mark; what was seen, readable or not, loses it."""
-    head = head_table(contract.feed)
+    head = tables.head
     cursor.execute(
         sql.SQL(
             "update {} as head set missed_batch = {} from absent where not absent.again"
@@ -438,20 +464,20 @@ def _mark_missed(cursor: Any, contract: Contract, batch_id: int) -> None:
     )
 
 
-def _insert_rejects(cursor: Any, landing: Landing, batch_id: int) -> None:
+def _insert_rejects(cursor: Any, landing: Landing, batch_id: int, tables: Tables) -> None:
     if not landing.manifest["rejects"]:
         return
     cursor.execute(
         sql.SQL(
-            "insert into ops.quarantine (batch_id, feed, record_key, rule, detail, payload_minimised)"
+            "insert into {} (batch_id, feed, record_key, rule, detail, payload_minimised)"
             " select {}, {}, record_key, rule, detail, payload_minimised from landed_rejects order by seq"
         )
-        .format(sql.Literal(batch_id), sql.Literal(landing.feed))
+        .format(tables.quarantine, sql.Literal(batch_id), sql.Literal(landing.feed))
         .as_string()
     )
 
 
-def _insert_findings(cursor: Any, landing: Landing, contract: Contract, batch_id: int) -> None:
+def _insert_findings(cursor: Any, landing: Landing, contract: Contract, batch_id: int, tables: Tables) -> None:
     """What the door found, and what only the load can see: older copies, and keys of a census that were never loaded."""
     found = [
         (str(f["rule"]), str(f.get("field") or ""), int(f["records"]), str(f["detail"]))
@@ -470,7 +496,7 @@ def _insert_findings(cursor: Any, landing: Landing, contract: Contract, batch_id
                 "select count(distinct landed.record_key) from landed left join {} as head"
                 " on landed.record_key = head.record_key and head.op = 'upsert' where head.record_key is null"
             )
-            .format(head_table(contract.feed))
+            .format(tables.head)
             .as_string()
         )
         unknown = int(cursor.fetchone()[0])
@@ -479,18 +505,26 @@ def _insert_findings(cursor: Any, landing: Landing, contract: Contract, batch_id
             found.append(("not_loaded", "", unknown, told))
     for rule, field, records, detail in found:
         cursor.execute(
-            "insert into ops.batch_finding (batch_id, feed, rule, field, records, detail)"
-            " values ($1::bigint, $2::text, $3::text, $4::text, $5::bigint, $6::text)",
+            sql.SQL(
+                "insert into {} (batch_id, feed, rule, field, records, detail)"
+                " values ($1::bigint, $2::text, $3::text, $4::text, $5::bigint, $6::text)"
+            )
+            .format(tables.finding)
+            .as_string(),
             (batch_id, landing.feed, rule, field, records, detail),
         )
 
 
-def _insert_snapshots(cursor: Any, landing: Landing, batch_id: int) -> None:
+def _insert_snapshots(cursor: Any, landing: Landing, batch_id: int, tables: Tables) -> None:
     for s in landing.manifest.get("snapshots", ()):
         cursor.execute(
-            "insert into ops.snapshot (batch_id, feed, prefix, group_code, window_from, window_to, retrieved_at, rows)"
-            " values ($1::bigint, $2::text, $3::text, $4::text, $5::text::date, $6::text::date, $7::text::timestamptz,"
-            " $8::bigint)",
+            sql.SQL(
+                "insert into {} (batch_id, feed, prefix, group_code, window_from, window_to, retrieved_at, rows)"
+                " values ($1::bigint, $2::text, $3::text, $4::text, $5::text::date, $6::text::date,"
+                " $7::text::timestamptz, $8::bigint)"
+            )
+            .format(tables.snapshot)
+            .as_string(),
             (batch_id, landing.feed, s["prefix"], s["group_code"], s["window_from"], s["window_to"], s["retrieved_at"],
              s["rows"]),
         )  # fmt: skip
