@@ -86,13 +86,14 @@ def _status_of(
 
 
 def _late_shares(conn: psycopg.Connection) -> dict[str, float]:
-    if conn.execute("select to_regclass('marts.dq_late_data')").fetchone() == (None,):
+    """Share of the last build's records that were first told of more than a day after their event."""
+    if conn.execute("select to_regclass('marts.late_data')").fetchone() == (None,):
         return {}
     rows = conn.execute(
-        "select feed, (sum(record_count) filter (where load_on > event_on + 1))::float / nullif(sum(record_count), 0)"
-        " from marts.dq_late_data group by feed"
+        "select feed, coalesce(sum(record_count) filter (where days_late > 1), 0)::float / sum(record_count)"
+        " from marts.late_data group by feed having sum(record_count) > 0"
     ).fetchall()
-    return {feed: share or 0.0 for feed, share in rows}
+    return dict(rows)
 
 
 def open_entries(feed: str) -> sql.Composed:

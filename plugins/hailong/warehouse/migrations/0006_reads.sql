@@ -71,6 +71,10 @@ begin
 end
 $$;
 
+-- The state of a feed tells how late its records come, as the last build measured it.
+grant usage on schema marts to hailong_loader;
+alter default privileges for role hailong_transformer in schema marts grant select on tables to hailong_loader;
+
 -- raw.<feed> is partitioned by ranges of 512 batches, made on demand: what is past its retention is dropped by partition.
 -- Built apart and attached, so that a build that reads the feed meanwhile is not blocked.
 set local role hailong_loader;
