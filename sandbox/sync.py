@@ -148,13 +148,16 @@ def portal_copy(city: City) -> PortalCopy:
     fate = np.full(count, AS_IT_IS, np.int64)
     readable = (d.bad < 0) & (d.unit >= 0) & (d.copies == 1)
     to_the_second = np.isin(d.style, [TIMES, DUE_MIDNIGHT]) & (d.received % DAY != 0)
+    in_span = d.received >= city.start  # what never changed again must have come while somebody reads
     for kind, share in SHARES.items():
-        free = np.flatnonzero(readable & (fate == AS_IT_IS) & (to_the_second if kind == NEW_CODE else True))
+        needed = to_the_second if kind == NEW_CODE else in_span if kind == STUCK else True
+        free = np.flatnonzero(readable & (fate == AS_IT_IS) & needed)
         wanted = min(len(free), max(2, int(share * count))) if count > 100 else 0
         fate[rng.choice(free, size=wanted, replace=False)] = kind
     free = np.flatnonzero(readable & (fate == AS_IT_IS))
     fate[rng.choice(free, size=min(city.options.bad_records // 4, len(free)), replace=False)] = UNREADABLE
-    extra = rng.choice(count, size=max(2, int(EXTRA_SHARE * count)) if count > 100 else 0, replace=False)
+    wanted = max(2, int(EXTRA_SHARE * count)) if count > 100 else 0
+    extra = rng.choice(np.flatnonzero(in_span), size=wanted, replace=False)
     return PortalCopy(city, fate, lag, np.sort(extra))
 
 

@@ -3,9 +3,14 @@
     batch_id <= {{ var('as_of_batch') | int }}
 {%- endmacro %}
 
-{# The version in force of each record of a feed: the newest batch that holds it. Deletions are left out by `op`. #}
+{#
+  The version in force of each record of a feed: the newest batch that holds it, and the first that ever did. Deletions
+  are left out by `op`.
+#}
 {% macro version_in_force(relation) -%}
-    select distinct on (record_key) *
+    select distinct on (record_key)
+        *,
+        min(batch_id) over (partition by record_key) as first_batch_id
     from {{ relation }}
     where {{ as_of() }}
     order by record_key, batch_id desc

@@ -23,7 +23,7 @@ MAY_READ = {
     "facts": {"seed", "core", "facts"},
     "marts": {"seed", "core", "facts", "marts"},
 }
-FOLDER_OF_PREFIX = {"stg": "staging", "dim": "core", "core": "core", "fct": "facts", "mart": "marts"}
+FOLDER_OF_PREFIX = {"stg": "staging", "dim": "core", "core": "core", "fct": "facts", "mart": "marts", "dq": "marts"}
 UNDER_CONTRACT = ("core", "facts", "marts")
 CLOCK = re.compile(r"\b(now\s*\(|current_(date|time|timestamp)|clock_timestamp|statement_timestamp|localtime)", re.I)
 # Values of the policy's parameters that must come from the seed. (0, 1, 2 and 6 have other uses in SQL.)

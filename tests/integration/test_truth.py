@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from psycopg import sql
 
 from hailong.extract.run import ingest
 from hailong.settings import Settings
@@ -25,7 +27,7 @@ OPTIONS = ("--size", "6000", "--seed", "7")
 SINCE = datetime(2026, 6, 15, tzinfo=ZONE)
 FIRST_NIGHT, END = datetime(2026, 10, 14, 23, 59, 59, tzinfo=ZONE), datetime(2026, 11, 18, 23, 59, 59, tzinfo=ZONE)
 REGISTERS = ("unit_register", "procedure_register", "code_map")
-NIGHTLY = ("dossier", "rating", "portal_evaluation")
+NIGHTLY = ("dossier", "rating", "dossier_sync", "petition", "portal_evaluation")
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +54,16 @@ def night(start_sandbox: Callable[..., object], new_warehouse: Callable[..., Set
 
 
 @pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+def said(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what the sandbox says about its own data."""
     folder = tmp_path_factory.mktemp("truth")
     subprocess.run([sys.executable, "-m", "sandbox", "truth", "--out", str(folder), *OPTIONS], cwd=PROJECT, check=True)
-    with (folder / "index_truth.csv").open(encoding="utf-8", newline="") as handle:
+    return folder
+
+
+@pytest.fixture(scope="module")
+def truth(said: Path) -> list[dict[str, str]]:
+    with (said / "index_truth.csv").open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
 
 
@@ -108,18 +116,122 @@ def test_facts_add_up_to_the_same_truth(night: Settings, truth: list[dict[str, s
 def test_the_second_night_loaded_changes_only_and_the_ledger_adds_up(night: Settings) -> None:
     with connect(night) as connection:
         batches = connection.execute(
-            "select feed, received_rows, loaded_rows, unchanged_rows, duplicate_rows, quarantined_rows "
-            "from ops.batch where feed in ('dossier', 'rating') order by batch_id"
+            "select feed, loaded_rows, unchanged_rows, duplicate_rows + quarantined_rows, batch_id > "
+            "(select min(f.batch_id) from ops.batch as f where f.feed = b.feed and f.window_end = %s) "
+            "from ops.batch as b where feed in ('dossier', 'rating', 'dossier_sync', 'petition') order by batch_id",
+            (FIRST_NIGHT,),
         ).fetchall()
-        raw = dict(
+        for feed in ("dossier", "rating", "dossier_sync", "petition"):
+            first, second = (
+                [row[1:] for row in batches if row[0] == feed and row[4] == later] for later in (False, True)
+            )
+            assert sum(row[1] for row in first) == 0  # nothing was known before the first night
+            assert sum(row[1] for row in second) > 0  # the look-back read what it knew already
+            loaded = [sum(row[0] for row in part) for part in (first, second)]
+            assert 0 < loaded[1] < loaded[0]
+            raw = connection.execute(sql.SQL("select count(*) from raw.{}").format(sql.Identifier(feed))).fetchone()
+            assert raw == (sum(loaded),)
+    assert sum(row[3] for row in batches) > 0  # duplicates and unreadable records were there to be found
+
+
+def test_reconciliation_finds_every_difference_and_its_reason(night: Settings, said: Path) -> None:
+    """City against portal per unit, day and status: reasons and counts as the sandbox made them, cell by cell."""
+    with (said / "reconciliation_truth.csv").open(encoding="utf-8", newline="") as handle:
+        expected = {
+            (row["unit_code"], row["received_on"], row["status_code"], row["reason"]): (
+                int(row["city_count"]),
+                int(row["portal_count"]),
+            )
+            for row in csv.DictReader(handle)
+        }
+    with connect(night) as connection:
+        found = {
+            (unit, str(day), status, reason): (city, portal)
+            for unit, day, status, reason, city, portal in connection.execute(
+                "select unit_code, received_on, status_code, reason, city_count, portal_count from marts.reconciliation"
+            )
+        }
+        sides = connection.execute(
+            "select (select count(*) from core.core_dossier), (select count(*) from core.core_dossier_sync)"
+        ).fetchone()
+    wrong = {key: (expected.get(key), found.get(key)) for key in expected.keys() | found.keys()}
+    wrong = {key: value for key, value in wrong.items() if value[0] != value[1]}
+    assert len({reason for *_, reason in expected}) >= 10
+    assert not wrong, f"{len(wrong)} of {len(expected)} cells differ, first: {sorted(wrong.items())[:8]}"
+    assert sides == (sum(city for city, _ in found.values()), sum(portal for _, portal in found.values()))
+
+
+def test_distortions_of_dossiers_are_found_as_often_as_they_were_made(night: Settings, said: Path) -> None:
+    expected = json.loads((said / "counts.json").read_text(encoding="utf-8"))["distortions"]
+    with connect(night) as connection:
+        found = dict(connection.execute("select finding, count(*) from marts.dossier_finding group by 1").fetchall())
+        found |= dict(
             connection.execute(
-                "select 'dossier', count(*) from raw.dossier union all select 'rating', count(*) from raw.rating"
+                "select reason, count(*) from marts.sync_difference where reason = 'code_replaced' group by 1"
             ).fetchall()
         )
-    for feed in ("dossier", "rating"):
-        first, second = (row[1:] for row in batches if row[0] == feed)
-        assert first[2] == 0  # nothing was known before the first night
-        assert second[2] > 0  # the look-back read what it knew already
-        assert 0 < second[1] < first[1]
-        assert first[1] + second[1] == raw[feed]
-    assert sum(row[4] + row[5] for row in batches) > 0  # duplicates and unreadable records were there to be found
+    assert found == expected and min(expected.values()) > 0
+
+
+def test_late_data_add_up_to_the_records_of_the_facts(night: Settings) -> None:
+    """Per measure, unit and day of the event: what was loaded, whenever it came, is what counts."""
+    with connect(night) as connection:
+        wrong = connection.execute(
+            """
+            with facts as (
+                select 'dossier_resolved' as measure, unit_code, result_on as event_on, count(*) as n
+                from facts.fct_a_timeliness group by 2, 3
+                union all
+                select 'rating', unit_code, rated_on, count(*) from facts.fct_c_attitude group by 2, 3
+                union all
+                select 'dossier_received', resolving_unit_code, received_on, count(*) from core.core_dossier group by 2, 3
+                union all
+                select 'petition', unit_code, received_on, count(*) from core.core_petition group by 2, 3
+            ),
+            late as (
+                select measure, unit_code, event_on, sum(record_count) as n from marts.late_data group by 1, 2, 3
+            )
+            select count(*) filter (where facts.n is distinct from late.n), count(*), count(distinct measure)
+            from facts full join late
+            on facts.measure = late.measure and coalesce(facts.unit_code, 'unknown') = late.unit_code
+            and facts.event_on = late.event_on
+            """.replace("count(distinct measure)", "count(distinct late.measure)")
+        ).fetchone()
+        batches = connection.execute(
+            """
+            select count(*) from marts.late_data as l
+            where not exists (
+                select 1 from ops.batch as b
+                where b.feed = l.feed and (b.loaded_at at time zone 'Asia/Ho_Chi_Minh')::date = l.loaded_on
+            ) or l.days_late <> l.loaded_on - l.event_on
+            """
+        ).fetchone()
+    assert wrong is not None and wrong[0] == 0 and wrong[1] > 5000 and wrong[2] == 4
+    assert batches == (0,)
+
+
+def test_petitions_recounted_are_what_the_portal_counts(night: Settings) -> None:
+    with connect(night) as connection:
+        row = connection.execute(
+            """
+            with counted as (
+                select s.unit_code, s.window_from, s.total_petitions, s.on_time_numerator, s.on_time_denominator,
+                    s.handling_numerator,
+                    count(p.petition_id) as petitions,
+                    count(*) filter (where p.answered_at is not null or p.due_at < s.retrieved_at) as classified,
+                    count(*) filter (where p.is_answered_in_time) as in_time,
+                    count(*) filter (where p.is_satisfied) as satisfied
+                from core.core_portal_score as s
+                left join core.core_petition as p
+                    on p.unit_code = s.unit_code and p.received_on between s.window_from and s.window_to
+                    and p.status_code <> 'refused'
+                group by 1, 2, 3, 4, 5, 6, s.window_to
+            )
+            select count(*), sum(total_petitions), count(*) filter (
+                where (total_petitions, on_time_denominator, on_time_numerator, handling_numerator)
+                is distinct from (petitions, classified, in_time, satisfied)
+            ) from counted
+            """
+        ).fetchone()
+    assert row is not None and row[0] > 500 and row[1] > 100
+    assert row[2] == 0

@@ -24,6 +24,28 @@ units as (
     select * from {{ ref('dim_unit') }}
 ),
 
+quarantined as (
+    select * from {{ ref('stg_ops__quarantine') }}
+    where feed = 'dossier'
+),
+
+steps as (
+    select * from {{ ref('stg_tthc__dossier_step') }}
+),
+
+statuses as (
+    select * from {{ ref('dossier_status') }}
+),
+
+-- Some software adds a step "done" to dossiers that wait or were stopped, so that another system takes them.
+done_steps as (
+    select distinct steps.record_key
+    from steps
+    inner join statuses as held on steps.dossier_status_code = held.status_code
+    inner join statuses as led_to on steps.status_code = led_to.status_code
+    where held.is_interrupted and led_to.is_done
+),
+
 first_due_version as (
     select distinct on (record_key)
         record_key,
@@ -90,11 +112,14 @@ restart_due as (
 select
     dossiers.dossier_code::text as dossier_code,
     dossiers.batch_id::bigint as batch_id,
+    dossiers.first_batch_id::bigint as first_batch_id,
+    dossiers.first_result_batch_id::bigint as first_result_batch_id,
     dossiers.procedure_code::text as procedure_code,
     dossiers.channel_code::text as channel_code,
     dossiers.status_code::text as status_code,
     dossiers.received_at::timestamptz as received_at,
     dossiers.received_at_is_date::boolean as received_at_is_date,
+    {{ local_date('dossiers.received_at') }} as received_on,
     coalesce(dossiers.finished_at, dossiers.returned_at)::timestamptz as result_at,
     case
         when dossiers.finished_at is not null then dossiers.finished_at_is_date
@@ -113,10 +138,17 @@ select
     restart_due.due_at_is_date::boolean as restart_due_at_is_date,
     resolving.unit_code::text as resolving_unit_code,
     receiving.unit_code::text as receiving_unit_code,
+    dossiers.is_interlinked::boolean as is_interlinked,
     dossiers.is_dummy_identity::boolean as is_dummy_identity,
-    dossiers.is_test_record::boolean as is_test_record
+    dossiers.is_test_record::boolean as is_test_record,
+    (done_steps.record_key is not null)::boolean as has_inserted_step,
+    -- A newer version could not be read: this one is known to be out of date.
+    coalesce(quarantined.batch_id > dossiers.batch_id, false)::boolean as is_stale,
+    dossiers.updated_at::timestamptz as updated_at
 from dossiers
 left join first_due on dossiers.record_key = first_due.record_key
 left join restart_due on dossiers.record_key = restart_due.record_key
+left join done_steps on dossiers.record_key = done_steps.record_key
+left join quarantined on dossiers.record_key = quarantined.record_key
 left join units as resolving on dossiers.resolving_unit_code = resolving.unit_code
 left join units as receiving on dossiers.receiving_unit_code = receiving.unit_code

@@ -17,6 +17,11 @@ levels as (
     select * from {{ ref('rating_level') }}
 ),
 
+quarantined as (
+    select * from {{ ref('stg_ops__quarantine') }}
+    where feed = 'rating'
+),
+
 channels as (
     select * from {{ ref('rating_channel') }}
 ),
@@ -26,6 +31,7 @@ attributed as (
     select
         ratings.*,
         levels.class as level_class,
+        coalesce(quarantined.batch_id > ratings.batch_id, false) as is_stale,
         case
             when rated.unit_code is not null then 'rated'
             when channels.unit_rule = 'receiving' and dossiers.dossier_code is not null then 'receiving'
@@ -38,6 +44,7 @@ attributed as (
         dossiers.resolving_unit_code
     from ratings
     left join dossiers on ratings.dossier_code = dossiers.dossier_code
+    left join quarantined on ratings.record_key = quarantined.record_key
     left join levels on ratings.level_code = levels.level_code
     left join channels on ratings.channel_code = channels.channel_code
     left join units as rated on ratings.unit_code = rated.unit_code
@@ -67,5 +74,8 @@ select
     level_code::text as level_code,
     level_class::text as level_class,
     rated_at::timestamptz as rated_at,
-    {{ local_date('rated_at') }} as rated_on
+    {{ local_date('rated_at') }} as rated_on,
+    batch_id::bigint as batch_id,
+    first_batch_id::bigint as first_batch_id,
+    is_stale::boolean as is_stale
 from placed

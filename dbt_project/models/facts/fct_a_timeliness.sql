@@ -48,7 +48,7 @@ population as (
 recorded as (
     select
         population.*,
-        {{ local_date('population.received_at') }} as received_on,
+        {{ local_date('population.received_at') }} as receipt_on,
         case population.due_basis
             when 'source_current' then population.source_due_at
             when 'supplement' then population.restart_due_at
@@ -82,14 +82,14 @@ due as (
         limited.*,
         case
             when limited.recorded_due_at is not null then {{ local_date('limited.recorded_due_at') }}
-            when limited.limit_days = 0 then limited.received_on
+            when limited.limit_days = 0 then limited.receipt_on
             else limit_day.day
         end as term_on,
         limited.recorded_due_at is null
         or {{ is_date_only('limited.recorded_due_at', 'limited.recorded_due_is_date', 'limited') }}
             as term_is_date
     from limited
-    left join days as receipt_day on limited.received_on = receipt_day.day
+    left join days as receipt_day on limited.receipt_on = receipt_day.day
     left join days as limit_day
         on
             limit_day.is_working_day

@@ -6,6 +6,7 @@ with batches as (
 select
     batch_id,
     feed,
+    loaded_at,
     window_start,
     window_end
 from batches

@@ -8,6 +8,9 @@ code as (
 )
 
 select
+    ratings.record_key,
+    ratings.batch_id,
+    ratings.first_batch_id,
     ratings.rating_id,
     ratings.dossier_code,
     ratings.question_code is not null as has_question,

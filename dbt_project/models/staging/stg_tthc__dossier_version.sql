@@ -29,8 +29,10 @@ select
     coalesce(versions.finished_at_is_date, false) as finished_at_is_date,
     resolving.target_code as resolving_unit_code,
     receiving.target_code as receiving_unit_code,
+    coalesce(versions.is_interlinked, false) as is_interlinked,
     coalesce(versions.is_dummy_identity, false) as is_dummy_identity,
     coalesce(versions.is_test_record, false) as is_test_record,
+    versions.updated_at,
     versions.supplements
 from versions
 left join code as channel
