@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -39,10 +42,14 @@ app = typer.Typer(
 db_app = typer.Typer(help="The warehouse's server and schema.", no_args_is_help=True)
 sandbox_app = typer.Typer(help="A stand-in for the portal and the city's systems.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Records that could not be read or keyed.", no_args_is_help=True)
+key_app = typer.Typer(help="Keys of pseudonyms, one a calendar year.", no_args_is_help=True)
+contracts_app = typer.Typer(help="What each feed must look like.", no_args_is_help=True)
 calendar_app = typer.Typer(help="The seeds of working days and publication dates.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(key_app, name="key")
+app.add_typer(contracts_app, name="contracts")
 app.add_typer(calendar_app, name="calendar")
 
 PeriodOption = Annotated[str, typer.Option("--period", help="A month 2026-10, a quarter 2026-Q4 or a year 2026.")]
@@ -148,24 +155,126 @@ def ingest(
     feed: Annotated[str, typer.Argument(help="A feed that has a contract, such as dossier or rating.")],
     since: Annotated[str | None, typer.Option(help="Local start, 2026-10-01 or 2026-10-01T06:00 (inclusive).")] = None,
     until: Annotated[str | None, typer.Option(help="Local end (exclusive); default now.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A dropped file: CSV, XLSX, Parquet or JSON lines.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A dropped file: CSV, XLSX, Parquet, JSON lines, a saved answer.")
+    ] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML that maps the file's columns to the contract's.")] = None,
+    census: Annotated[
+        bool, typer.Option("--census", help="Read the keys of the whole feed, load none: finds what is gone.")
+    ] = False,
+    max_delete_share: Annotated[
+        float | None,
+        typer.Option(help="Share of records that may be gone, when the contract's was exceeded and is true."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch one feed, check it against its contract, and load it: one batch in the ledger."""
+    """Fetch one feed, check it against its contract, and load it.
+
+    Without --since it goes on where it stopped, less the look-back. A longer window is read in chunks, a batch each; stopped
+    and called again in the same way, it goes on at the first chunk that is not loaded.
+    """
     from hailong.extract.run import ingest as run
 
     settings = Settings.load()
-    result = run(
-        settings,
-        feed,
-        since=_moment(since, settings, "--since"),
-        until=_moment(until, settings, "--until"),
-        file=file,
-        mapping=mapping,
-        progress=None if as_json else err.print,
-    )
+    with _progress(as_json) as tell:
+        result = run(
+            settings,
+            feed,
+            since=_moment(since, settings, "--since"),
+            until=_moment(until, settings, "--until"),
+            file=file,
+            mapping=mapping,
+            progress=tell,
+            census=census,
+            max_delete_share=max_delete_share,
+        )
     _show(result, as_json)
+
+
+@app.command(epilog=example("hailong replay dossier --check"))
+def replay(
+    feed: Annotated[str, typer.Argument(help="A feed that has batches.")],
+    check: Annotated[bool, typer.Option("--check", help="Compare only; exit 1 when something differs.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make raw and quarantine of a feed again from its landing folders alone, and put right what differs."""
+    from hailong.load.replay import replay as run
+
+    with _progress(as_json) as tell:
+        result = run(Settings.load(), feed, check=check, progress=tell)
+    _show(result, as_json)
+    if check and not result.identical:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=example("hailong purge --before 2017-01-01 --by 'Nguyễn Văn A' --dry-run"))
+def purge(
+    before: Annotated[str, typer.Option(help="Drop what was loaded before this local day.")],
+    by: Annotated[str, typer.Option(help="Who decided it; kept with the counts and checksums.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, change nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop raw partitions, quarantine and landing folders whose retention (contract) has passed; counts and checksums stay."""
+    from hailong.load.purge import purge as run
+
+    try:
+        day = date.fromisoformat(before)
+    except ValueError:
+        raise UsageError(f"--before {before!r} is not a day: write 2017-01-01") from None
+    rows = run(Settings.load(), day, by, dry_run=dry_run)
+    if as_json:
+        _print_json([vars(row) for row in rows])
+        return
+    table = Table(
+        "feed",
+        "kept, months",
+        "batches",
+        "versions",
+        "quarantine",
+        "why nothing",
+        title="Purge" + " (dry run)" * dry_run,
+    )
+    for row in rows:
+        table.add_row(
+            row.feed, str(row.retention_months), str(row.batches), f"{row.raw_rows:,}", f"{row.quarantine_rows:,}",
+            row.refused or "",
+        )  # fmt: skip
+    out.print(table)
+    if all(row.refused for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command(epilog=example("hailong trace dossier H29.10-20261001-0001 --landings"))
+def trace(
+    feed: Annotated[str, typer.Argument(help="A feed that has a contract.")],
+    record_key: Annotated[str, typer.Argument(metavar="KEY", help="Key of the record, such as a dossier code.")],
+    landings: Annotated[
+        bool, typer.Option("--landings", help="Look through the landing folders too: each time it was received.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Where a record went: every version, tombstone and quarantine entry, and what is in force. Exit 1 when it is unknown."""
+    from hailong.load.trace import trace as run
+
+    with _progress(as_json) as tell:
+        found = run(Settings.load(), feed, record_key, landings=landings, progress=tell)
+    if as_json:
+        _print_json({**vars(found), "events": [vars(event) for event in found.events]})
+    else:
+        table = Table("batch", "at", "what", "detail", "landing folder", title=f"{feed} {record_key}")
+        for event in found.events:
+            table.add_row(
+                str(event.batch_id),
+                f"{event.at:%Y-%m-%d %H:%M}",
+                event.kind,
+                event.detail,
+                event.landing.rsplit("/", 1)[-1],
+            )
+        if found.events:
+            out.print(table)
+        out.print(f"{found.state}: {found.explained}")
+    if found.state == "unknown":
+        raise typer.Exit(1)
 
 
 @app.command(epilog=example("hailong build"))
@@ -271,15 +380,20 @@ def status(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Ledger totals per feed, the last build, and the editions."""
+    """How each feed stands against its contract, the last build, and the editions."""
     if deadline:
         _deadline(as_json)
         return
-    from hailong.load.ledger import ledger_summary
+    from datetime import UTC
+
+    from hailong.contracts import load_contracts
+    from hailong.load.ledger import feed_status
     from hailong.warehouse.connect import connect
 
-    with connect(Settings.load(), role="hailong_reader") as connection:
-        rows = ledger_summary(connection)
+    settings = Settings.load()
+    with connect(settings, role="hailong_loader") as connection:
+        rows = feed_status(connection, load_contracts(settings.contracts), datetime.now(UTC))
+    with connect(settings, role="hailong_reader") as connection:
         build_row = connection.execute(
             "select build_id, as_of_batch, status, finished_at from ops.build order by build_id desc limit 1"
         ).fetchone()
@@ -289,15 +403,10 @@ def status(
     if as_json:
         _print_json({"feeds": rows, "build": build_row, "editions": editions})
         return
-    if not rows:
-        out.print("Nothing has been loaded yet: start with `hailong ingest unit_register`.")
+    if not any(row["batches"] for row in rows):
+        out.print("Nothing has been loaded yet: start with `hailong ingest code_map`.")
         return
-    table = Table(title="Ledger")
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name == "feed" else "right")
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    out.print(table)
+    out.print(_status_table(rows, ZoneInfo(settings.timezone)))
     out.print(
         f"Last build: {build_row[0]} as of batch {build_row[1]}, {build_row[2]}" if build_row else "No build yet."
     )
@@ -307,29 +416,145 @@ def status(
         )
 
 
+def _status_table(rows: list[dict[str, Any]], zone: ZoneInfo) -> Table:
+    table = Table(title="Feeds", caption="late: share of records first told of more than a day after their event")
+    for name in (
+        "feed",
+        "last batch",
+        "read until",
+        "fresh?",
+        "versions",
+        "deleted",
+        "quarantine",
+        "stale",
+        "late",
+        "odd",
+    ):
+        table.add_column(name, justify="left" if name in ("feed", "fresh?", "odd") else "right")
+    for row in rows:
+        fresh = {
+            True: "yes",
+            False: f"[red]no: {row['hours_old']} h, {row['hours_allowed']:g} allowed[/red]",
+            None: "never loaded",
+        }
+        until = row["read_until"]
+        table.add_row(
+            row["feed"],
+            str(row["last_batch"] or ""),
+            f"{until.astimezone(zone):%Y-%m-%d %H:%M}" if until else "",
+            fresh[row["fresh"]],
+            f"{row['versions']:,}",
+            f"{row['tombstones']:,}",
+            f"{row['quarantine_open']:,}",
+            f"{row['stale']:,}",
+            "" if row["late_share"] is None else f"{row['late_share']:.1%}",
+            ", ".join(row["findings"]),
+        )
+    return table
+
+
 @quarantine_app.command("list", epilog=example("hailong quarantine list --feed dossier"))
 def quarantine_list(
     feed: Annotated[str | None, typer.Option(help="Only this feed.")] = None,
     limit: Annotated[int, typer.Option(help="At most this many.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """Quarantined records with the rule they broke and where they came from."""
-    from hailong.contracts import load_contracts
+    """Open entries: records that could not be read, with the rule they broke, how often and since which batch."""
+    from hailong.contracts import find_contract, load_contracts
     from hailong.load.ledger import quarantine_list as run
     from hailong.warehouse.connect import connect
 
     settings = Settings.load()
+    if feed:
+        find_contract(settings.contracts, feed)
     with connect(settings, role="hailong_loader") as connection:
         rows = run(connection, load_contracts(settings.contracts), feed=feed, limit=limit)
     if as_json:
         _print_json(rows)
         return
     if not rows:
-        out.print("Quarantine is empty.")
+        out.print("Quarantine holds no open entry.")
         return
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
+    out.print(table)
+    out.print(
+        "One entry: `hailong quarantine show NUMBER`. Read again what is readable now: `hailong quarantine replay`."
+    )
+
+
+@quarantine_app.command("show", epilog=example("hailong quarantine show 12"))
+def quarantine_show(
+    number: Annotated[int, typer.Argument(help="Number of the entry, from `quarantine list`.")],
+    as_json: JsonOption = False,
+) -> None:
+    """One entry: rule, batch, landing folder, what was kept of the record, and whether it was released."""
+    from hailong.load.quarantine import show as run
+    from hailong.warehouse.connect import connect
+
+    with connect(Settings.load(), role="hailong_loader") as connection:
+        row = run(connection, number)
+    if as_json:
+        _print_json(row)
+        return
+    for name, value in row.items():
+        if value is not None:
+            out.print(f"[bold]{name}[/bold]: {value}", markup=True)
+
+
+@quarantine_app.command("replay", epilog=example("hailong quarantine replay --feed dossier"))
+def quarantine_replay(
+    numbers: Annotated[list[int] | None, typer.Argument(help="Entries; default all open ones.")] = None,
+    feed: Annotated[str | None, typer.Option(help="Only this feed.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who releases them; default the login name.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read open entries again under today's contract and code map; what is readable now becomes a batch."""
+    from hailong.load.quarantine import replay as run
+
+    results = run(Settings.load(), by or _login(), feed=feed, ids=numbers or ())
+    if as_json:
+        _print_json([vars(result) for result in results])
+        return
+    for result in results:
+        out.print(result.message)
+    if not results:
+        out.print("Quarantine holds no open entry of these.")
+
+
+@key_app.command("make", epilog=example("hailong key make --year 2027"))
+def key_make(
+    year: Annotated[int | None, typer.Option(help="Calendar year of the key; default this one.")] = None,
+) -> None:
+    """Print a new key for HAILONG_PSEUDONYM_KEY: for a secret store, not for a log."""
+    from hailong.extract.privacy import make_key
+
+    zone = ZoneInfo(Settings.load().timezone)
+    print(make_key(year or datetime.now(zone).year))
+
+
+@contracts_app.command("list", epilog=example("hailong contracts list"))
+def contracts_list(as_json: JsonOption = False) -> None:
+    """The feeds: where each comes from, when it is due, how long it is kept."""
+    from hailong.contracts import load_contracts
+
+    contracts = load_contracts(Settings.load().contracts).values()
+    rows = [
+        {
+            "feed": c.feed, "version": c.version, "kind": c.kind, "system": c.connector.system,
+            "connector": type(c.connector).__name__, "schedule": c.schedule, "due": c.due,
+            "fresh for, hours": c.freshness_hours, "privacy": c.privacy_class, "kept, months": c.retention_months,
+            "owner": c.owner,
+        }
+        for c in contracts
+    ]  # fmt: skip
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*map(str, row.values()))
     out.print(table)
 
 
@@ -419,6 +644,35 @@ def _login() -> str:
 def _replace(command: Sequence[str]) -> NoReturn:
     """Run another program of the project in the foreground and end with its status."""
     raise typer.Exit(subprocess.run(command, cwd=Settings.load().project, check=False).returncode)
+
+
+_COUNTED = re.compile(r"([\d,]+) of ([\d,]+)")
+
+
+@contextmanager
+def _progress(as_json: bool) -> Iterator[Callable[[str], None] | None]:
+    """What long work tells: a bar on a terminal, a line each in a log, nothing beside a JSON answer."""
+    if as_json:
+        yield None
+    elif not err.is_terminal:
+        yield err.print
+    else:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=err, transient=True
+        ) as bar:
+            task = bar.add_task("", total=None)
+
+            def tell(text: str) -> None:
+                counted = _COUNTED.search(text)
+                if counted:
+                    done, total = (int(part.replace(",", "")) for part in counted.groups())
+                    bar.update(task, description=text, completed=done, total=total)
+                else:
+                    bar.console.print(text)
+
+            yield tell
 
 
 def _show(result: Any, as_json: bool) -> None:
