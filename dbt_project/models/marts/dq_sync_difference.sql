@@ -128,7 +128,8 @@ explained as (
             when settled.city_code = settled.portal_code then 'other_status'
             when settled.city_code is not null and lost_at_portal.reason is not null
                 then lost_at_portal.reason || '_at_portal'
-            when settled.city_code is not null and settled.city_updated_at > reads.settled_until then 'not_yet_at_portal'
+            when settled.city_code is not null and settled.city_updated_at > reads.settled_until
+                then 'not_yet_at_portal'
             when settled.city_code is not null and settled.city_updated_at < reads.portal_from then 'before_portal_read'
             when settled.city_code is not null then 'missing_at_portal'
             when lost_at_city.reason is not null then lost_at_city.reason || '_at_city'
