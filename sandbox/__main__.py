@@ -101,9 +101,11 @@ def _options(arguments: argparse.Namespace) -> Options:
     )  # fmt: skip
 
 
-def environment(port: int, token: str) -> dict[str, str]:
-    """What a caller puts into its environment to read from this server."""
+def environment(port: int, token: str, drop: Path | None = None) -> dict[str, str]:
+    """What a caller puts into its environment to read from this server and its drop folders."""
     found = {}
+    if drop:
+        found["HAILONG_SOURCE_INSPECTION_DROP"] = str(drop.absolute())
     for system in SYSTEMS:
         found[f"HAILONG_SOURCE_{system.upper()}_URL"] = f"http://127.0.0.1:{port}/{system}"
         found[f"HAILONG_SOURCE_{system.upper()}_TOKEN"] = token
@@ -140,7 +142,7 @@ def serve(arguments: argparse.Namespace, options: Options, now: int) -> int:
             "end": options.end.isoformat(),
             "early_read": options.early_read_at.strftime(WIRE),
             "drop": str(arguments.drop) if arguments.drop else None,
-            "env": environment(port, token),
+            "env": environment(port, token, arguments.drop),
         }
         if arguments.ready_file:
             partial = arguments.ready_file.with_name(arguments.ready_file.name + ".part")
@@ -151,7 +153,7 @@ def serve(arguments: argparse.Namespace, options: Options, now: int) -> int:
             return
         print(f"sandbox ready on http://127.0.0.1:{port}: {options.size:,} dossiers, "
               f"{options.start} to {options.end}, clock {wire(now)}")  # fmt: skip
-        for name, value in environment(port, token).items():
+        for name, value in environment(port, token, arguments.drop).items():
             print(f"export {name}={value}")
         sys.stdout.flush()
 

@@ -236,7 +236,7 @@ class Demo:
     # -- what is in the warehouse ------------------------------------------------------------------------------------
 
     def _stack(self, sandbox: SandboxServer) -> Stack:
-        environment = {**sandbox.env, "HAILONG_SOURCE_INSPECTION_DROP": str(sandbox.drop), "HAILONG_SIGNERS": SIGNER}
+        environment = {**sandbox.env, "HAILONG_SIGNERS": SIGNER}
         # The address that people know is for a stack that stays; a passing one is in nobody's way.
         port = None if self.keep else free_port()
         return Stack(self.settings, api_port=port, scheduled=False, environment=environment)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
 
 import psutil
 import psycopg
@@ -32,6 +33,7 @@ from rich.console import Console
 
 from hailong.airflow_api import AirflowApi, RefusedError
 from hailong.errors import PermanentError, TransientError
+from hailong.extract.privacy import VARIABLE, local_keys
 from hailong.settings import Settings
 from hailong.warehouse.connect import airflow_uri, connect
 from hailong.warehouse.embedded import free_port, port_is_free
@@ -162,6 +164,7 @@ class Stack:
             **inherited,
             "HAILONG_HOME": str(self.settings.home),
             "HAILONG_SIGNERS": ",".join(self.settings.signers) or SIGNERS,
+            VARIABLE: local_keys(self.settings, datetime.now(ZoneInfo(self.settings.timezone)).year),
             **self.environment,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '/usr/bin:/bin')}",
             "PYTHONUNBUFFERED": "1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import os
 import re
 import secrets
 import unicodedata
@@ -68,3 +69,21 @@ def is_pseudonym(value: object) -> bool:
 def make_key(year: int) -> str:
     """A new key in the form that HAILONG_PSEUDONYM_KEY takes."""
     return f"{year}:{base64.b64encode(secrets.token_bytes(LEAST_BYTES)).decode()}"
+
+
+def local_keys(settings: Settings, year: int) -> str:
+    """HAILONG_PSEUDONYM_KEY, or for a local installation without one a file of its own (0600) with the keys it needed so far."""
+    given = settings.env.get(VARIABLE)
+    if given:
+        return given
+    path = settings.home / "pseudonym.key"
+    kept = path.read_text("ascii").strip() if path.is_file() else ""
+    if not any(entry.startswith(f"{year}:") for entry in kept.split(",")):
+        kept = ",".join(filter(None, (kept, make_key(year))))
+        settings.home.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+            handle.write(kept)
+        partial.replace(path)
+    return kept

@@ -151,12 +151,14 @@ def cover_end(conn: psycopg.Connection, feed: str) -> datetime | None:
     return end
 
 
-def loads_of_windows(conn: psycopg.Connection, feed: str, windows: Sequence[tuple[datetime, datetime]]) -> list[int]:
-    """How many batches each of these windows has; the last one, which may end at a moving present, by its start."""
+def loads_of_windows(
+    conn: psycopg.Connection, feed: str, request: str, windows: Sequence[tuple[datetime, datetime]]
+) -> list[int]:
+    """How many batches of a back-fill each window has; the last one, which may end at a moving present, by its start."""
     rows = conn.execute(
         "select window_start, window_end, count(*) from ops.batch where feed = %s and read_kind = 'window'"
-        " and window_start is not null group by 1, 2",
-        (feed,),
+        " and request = %s group by 1, 2",
+        (feed, request),
     ).fetchall()
     counted = {(start, end): int(count) for start, end, count in rows}
     last = sum(count for (start, _), count in counted.items() if windows and start == windows[-1][0])

@@ -352,13 +352,13 @@ def _record_batch(cursor: Any, landing: Landing) -> int:
     cursor.execute(
         "insert into ops.batch (feed, window_start, window_end, landing_uri, landing_sha256, declared_rows,"
         " received_rows, loaded_rows, unchanged_rows, duplicate_rows, quarantined_rows, tombstone_rows, started_at,"
-        " contract_version, code_version, read_kind, is_complete)"
+        " contract_version, code_version, read_kind, is_complete, request)"
         " select $1::text, $2::text::timestamptz, $3::text::timestamptz, $4::text,"
         " $5::text, $6::text::bigint, $7::bigint,"
         " count(*) filter (where fate = 'loaded'), count(*) filter (where fate = 'unchanged'),"
         " count(*) filter (where fate in ('duplicate', 'older')), $8::bigint,"
         " (select count(*) from absent where again), $9::text::timestamptz, $10::text, $11::text, $12::text,"
-        " $13::text::boolean from judged returning batch_id",
+        " $13::text::boolean, $14::text from judged returning batch_id",
         (
             landing.feed,
             manifest["window_start"],
@@ -373,6 +373,7 @@ def _record_batch(cursor: Any, landing: Landing) -> int:
             manifest["code_version"],
             manifest.get("read", "window"),
             str(bool(manifest.get("complete", False))),
+            (manifest.get("options") or {}).get("request"),
         ),
     )
     return int(cursor.fetchone()[0])

@@ -1,6 +1,8 @@
 -- What a batch's reading was worth: complete or not, what was odd about it, which windows of the portal it answers.
 alter table ops.batch add column read_kind text not null default 'window'
 check (read_kind in ('window', 'full', 'census', 'snapshot', 'file', 'replay'));
+alter table ops.batch add column request text;
+comment on column ops.batch.request is 'The back-fill that asked for this window; null for a nightly read.';
 alter table ops.batch add column is_complete boolean not null default false;
 comment on column ops.batch.is_complete is 'The whole scope was read to its end: a key that is missing here was missing in the source.';
 comment on column ops.batch.tombstone_rows is 'Deletions found by absence. Rows of the batch in raw = loaded_rows + tombstone_rows.';
