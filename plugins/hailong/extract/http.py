@@ -1,26 +1,34 @@
 """Calling a source over HTTP: bearer token, rate limit, time-outs, retries of what may pass, and what was declared.
 
 A page that fails is asked for again, not the pages before it. What shows that the source moved under our hands (another
-total, a short page in the middle) makes the read start over; nothing is landed of a read that did not end well.
+total, a short page in the middle, a row that comes again) makes the read start over; nothing is landed of a read that
+did not end well.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import re
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
+from itertools import count
+from operator import itemgetter
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import orjson
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
@@ -29,15 +37,17 @@ from hailong.contracts import PagedHttp
 from hailong.errors import PermanentError, TransientError, UsageError
 from hailong.settings import Source
 
-TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-LONGEST_WAIT = 120.0
+TRANSIENT_STATUSES = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505}
+LONGEST_WAIT = 120.0  # seconds that one call waits because it was asked to; who asks for more is left alone
 WIRE_TIME = "%Y%m%d%H%M%S"
 MOST_BYTES = 256 * 1024 * 1024  # of one answer
 MOST_READS = 3  # how often a read may start over
 MOST_REPEATS = 3  # how often a page that is not the one asked for is asked again
 SKEW_SECONDS = 300.0
+MOST_WATCHED = 1_000_000  # records of one read that are watched for coming again: eight bytes each
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def _tell(details: RetryDetails) -> None:
@@ -169,7 +179,7 @@ class Client:
         try:
             with self._http.stream(method, f"{self._source.url}{path}", **options) as answer:
                 content = self._read(what, answer)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise _Busy(f"{what} got no answer ({_reason(error)}). Is the system up? Try again later") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise PermanentError(
@@ -180,7 +190,14 @@ class Client:
         if status in (200, 201):
             return _parsed(what, answer, content)
         if status in TRANSIENT_STATUSES:
-            raise _Busy(f"{what} answered {status} time and again. Try again later", _retry_after(answer))
+            pause = _retry_after(answer)
+            if pause is not None and pause > LONGEST_WAIT:
+                raise TransientError(
+                    f"{what} answered {status} and asks to be left alone for {pause:,.0f} s: try again then"
+                )
+            if pause and self._pace:
+                self._pace.hold_off(pause)
+            raise _Busy(f"{what} answered {status} time and again. Try again later", pause)
         hints = {
             401: f"the token was not accepted: check HAILONG_SOURCE_{self.system.upper()}_TOKEN",
             403: f"the token may not read this: ask the owner of {self.system}",
@@ -214,25 +231,33 @@ class Client:
 def _parsed(what: str, answer: httpx.Response, content: bytes) -> dict[str, Any]:
     """The object in an answer. Broken JSON may pass; another kind of answer will not."""
     kind = answer.headers.get("content-type", "unknown type")
+    content = content.removeprefix(b"\xef\xbb\xbf")
     try:
-        try:
-            found = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            content.decode()  # is it the encoding?
-            raise
-    except UnicodeDecodeError:
-        # Only the records that hold the broken bytes shall suffer: the door quarantines what holds U+FFFD.
-        try:
-            found = orjson.loads(content.decode(errors="replace"))
-        except orjson.JSONDecodeError:
-            raise _Busy(f"{what} answered JSON that breaks off ({len(content):,} bytes). Try again later") from None
+        found = orjson.loads(content)
     except orjson.JSONDecodeError:
-        if "json" in kind:
+        begin = content.lstrip()[:1]
+        if begin not in (b"{", b"[") and ("json" not in kind or begin == b"<"):
+            raise PermanentError(f"{what} answered something that is not JSON ({kind}): check the address") from None
+        try:
+            found = _read_leniently(content)
+        except (ValueError, RecursionError):
             raise _Busy(f"{what} answered JSON that breaks off ({len(content):,} bytes). Try again later") from None
-        raise PermanentError(f"{what} answered something that is not JSON ({kind}): check the address") from None
     if not isinstance(found, dict):
         raise PermanentError(f"{what} answered JSON of an unexpected shape: check the address")
     return found
+
+
+def _read_leniently(content: bytes) -> Any:
+    """JSON with bytes that are not UTF-8, half characters, or NaN: only the records that hold them shall suffer.
+
+    U+FFFD stands for what cannot be read; the door quarantines texts with it.
+    """
+    text = content.decode(errors="replace")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        found = json.dumps(json.loads(text, parse_constant=str), ensure_ascii=False)
+        return orjson.loads(found.encode(errors="surrogatepass").decode(errors="replace"))
 
 
 class Pace:
@@ -244,24 +269,39 @@ class Pace:
 
     def wait(self) -> None:
         """Sleep until it is our turn."""
+        now = time.time()
+        turn = self._take(now, lambda turn: (turn, turn + self._gap))
+        time.sleep(max(0.0, turn - now))
+
+    def hold_off(self, seconds: float) -> None:
+        """The host asked for a pause: it is for everybody who asks it."""
+        now = time.time()
+        self._take(now, lambda turn: (turn, max(turn, now + seconds)))
+
+    def _take(self, now: float, change: Callable[[float], tuple[float, float]]) -> float:
+        """The next free time, and what it is afterwards, under the lock of the file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             handle.seek(0)
-            now = time.time()
             try:
                 turn = float(handle.read() or 0)
             except ValueError:
                 turn = 0.0
-            turn = max(now, min(turn, now + LONGEST_WAIT))
+            # A file from before a change of the clock must not stop us for hours.
+            turn, after = change(max(now, min(turn, now + LONGEST_WAIT)))
             handle.truncate(0)
-            handle.write(repr(turn + self._gap))
-        time.sleep(max(0.0, turn - now))
+            handle.write(repr(after))
+        return turn
 
 
 @dataclass
 class Pages:
-    """Records of a paged service, a page at a time; `declared` is known once the first page is there."""
+    """Records of a paged service, a page at a time; `declared` is known once the first page is there.
+
+    `keys` are the fields that name a record: what comes again shows that rows moved from page to page. The same object is
+    read again after StartOver, and remembers which repetitions are the source's own.
+    """
 
     feed: str
     client: Client
@@ -269,33 +309,41 @@ class Pages:
     since: datetime | None
     until: datetime | None
     progress: Callable[[str], None] | None = None
+    keys: tuple[str, ...] = ()
     declared: int | None = field(default=None, init=False)
+    _order: Order = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._order = Order(self.keys)
 
     def __iter__(self) -> Iterator[list[Any]]:
         """Pages until everything declared is here. StartOver when the source moves while it is being read."""
         received, page, full = 0, 1, 0
-        before: list[Any] = []
-        with ThreadPoolExecutor(max_workers=1) as ahead:
-            items, self.declared = self._page(1, before)
-            full = len(items)  # a server may cap our page size: its first page says so
-            while True:
-                received += len(items)
-                done = received >= self.declared
-                if items and not done and len(items) < full:
-                    raise self._moved(f"page {page} holds {len(items)} records and the pages before it {full}")
-                coming = None if done or not items else ahead.submit(self._page, page + 1, items)
-                if items:
-                    yield items
-                if self.progress and (done or page % 10 == 0):
-                    self.progress(f"{self.feed}: {received:,} of {self.declared:,}")
-                if coming is None:
-                    break
-                page += 1
-                items, total = coming.result()
-                if total != self.declared:
-                    raise self._moved(f"the total changed from {self.declared} to {total}")
+        self._order.begin()
+        items, self.declared = self._page(1, [])
+        full = len(items)  # a server may cap our page size: its first page says so
+        while True:
+            received += len(items)
+            done = received >= self.declared
+            if items and not done and len(items) < full:
+                raise self._moved(f"page {page} holds {len(items)} records and the pages before it {full}")
+            coming = None if done or not items else _ahead(partial(self._page, page + 1, items))
+            self._order.add(items)
+            if items:
+                yield items
+            if self.progress and (done or page % 10 == 0):
+                self.progress(f"{self.feed}: {received:,} of {self.declared:,}")
+            if coming is None:
+                break
+            page += 1
+            items, total = coming.result()
+            if total != self.declared:
+                raise self._moved(f"the total changed from {self.declared} to {total}")
         if received != self.declared:
             raise self._moved(f"{self.declared} records were declared and {received} came (page {page} ended it)")
+        again = self._order.end()
+        if again:
+            raise self._moved(f"{again} records came again on another page")
 
     def _moved(self, problem: str) -> StartOver:
         return StartOver(
@@ -308,8 +356,7 @@ class Pages:
         for _ in range(MOST_REPEATS):
             items, total, echo = self._fetch(page)
             other = echo is not None and str(echo) != str(page)
-            again = bool(before) and len(items) == len(before) and items[0] == before[0] and items[-1] == before[-1]
-            if not other and not (again and len(items) > 1):
+            if not other and not (len(items) > 1 and items == before):
                 return items, total
             problem = f"page {echo} came" if other else "the page before it came again"
             log.warning("%s: page %d was asked for and %s; asking again", self._what, page, problem)
@@ -341,6 +388,82 @@ class Pages:
         return items, total, answer.get(c.page_echo_field) if c.page_echo_field else None
 
 
+class Order:
+    """Watches one read for records that come again elsewhere: rows moved between pages, so others were skipped.
+
+    A source that sends a record twice in a row, or that answers the very same list when it is read again, sends it twice of
+    its own accord: that is for the load to count. Memory is bounded: of a long read the last million records are watched.
+    """
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self._pick = itemgetter(*keys) if keys else None
+        self._now = array("q")
+        self._before = array("q")
+        self._ends: list[int] = []
+        self._again = 0
+        self._odd = count()
+
+    def begin(self) -> None:
+        """The read begins, maybe again."""
+        self._before, self._now = self._now, array("q")
+        self._ends, self._again = [], 0
+
+    def add(self, items: list[Any]) -> None:
+        """One page, in its order."""
+        if self._pick is None:
+            return
+        if len(self._now) + len(items) > MOST_WATCHED and self._ends:
+            self._again += self._count()
+            start = self._ends[-2] if len(self._ends) > 1 else 0
+            self._now, self._before = self._now[start:], array("q")
+            self._ends = [len(self._now)]
+        try:
+            self._now.extend(map(hash, map(self._pick, items)))
+        except (KeyError, TypeError):
+            del self._now[self._ends[-1] if self._ends else 0 :]
+            self._now.extend(map(self._hash, items))
+        self._ends.append(len(self._now))
+
+    def _hash(self, item: Any) -> int:
+        assert self._pick is not None
+        try:
+            return hash(self._pick(item))
+        except (KeyError, TypeError):
+            return hash(("", next(self._odd)))  # a record without a key is like no other
+
+    def end(self) -> int:
+        """How many records came again in another place than the source's own repetitions."""
+        again = self._again + self._count()
+        return 0 if again and self._now == self._before else again
+
+    def _count(self) -> int:
+        hashes = np.frombuffer(self._now, np.int64) if self._now else np.empty(0, np.int64)
+        # Sorting a copy is cheap beside the reading; where records come again is looked for only when some do.
+        ordered = np.sort(hashes)
+        if not (ordered[1:] == ordered[:-1]).any():
+            return 0
+        place = np.argsort(hashes, kind="stable")
+        same = hashes[place][1:] == hashes[place][:-1]
+        same &= ~np.isin(hashes[place][1:], (hash(""), hash(None)))
+        first, second = place[:-1][same], place[1:][same]
+        page = np.searchsorted(np.array(self._ends), np.arange(len(hashes)), side="right")
+        return int(((second - first > 1) | (page[first] != page[second])).sum())
+
+
+def _ahead(call: Callable[[], T]) -> Future[T]:
+    """The call in a thread of its own. It is a daemon: who presses Ctrl-C does not wait for a source that is slow."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
@@ -357,4 +480,4 @@ def _retry_after(answer: httpx.Response) -> float | None:
             seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
         except (TypeError, ValueError):
             return None
-    return min(max(seconds, 0.0), LONGEST_WAIT)
+    return max(seconds, 0.0)

@@ -92,14 +92,20 @@ def _end(until: datetime) -> date:
 
 @dataclass
 class Snapshots:
-    """Records of all windows, a page at a time; `taken` lists the windows that were answered whole."""
+    """Records of all windows, a page at a time; `taken` lists the windows that were answered whole.
 
+    The same object is read again after StartOver, and remembers what it complained of: a list that is the same when it is read
+    again did not move, it is the portal's own.
+    """
+
+    feed: str
     client: Client
     connector: PortalWindows
     questions: list[Question]
     clock: Callable[[], datetime]
     progress: Callable[[str], None] | None = None
     taken: list[dict[str, Any]] = field(default_factory=list, init=False)
+    _known: set[tuple[Question, int, frozenset[str]]] = field(default_factory=set, init=False)
 
     def __iter__(self) -> Iterator[list[Any]]:
         self.taken = []
@@ -113,32 +119,55 @@ class Snapshots:
             if self.progress:
                 window = question.window
                 self.progress(
-                    f"portal_evaluation: {question.group or 'all groups'}, {window.first} – {window.last}: {rows} records "
+                    f"{self.feed}: {question.group or 'all groups'}, {window.first} – {window.last}: {rows} records "
                     f"({number} of {len(self.questions)})"
                 )
 
     def _pages(self, question: Question) -> Iterator[list[Any]]:
-        c, window = self.connector, question.window
+        """Pages of one window to an empty one: the portal declares no total, and a short page may be in the middle."""
         at = self.clock()
         seen: set[str] = set()
-        received = 0
+        before: set[str] = set()
+        received = full = last = 0
         for page in range(1, MOST_PAGES):
-            answer = self.client.call("POST", f"{c.path}/{question.group}", _asked(c, question, page))
-            records, units = records_of(answer, c, window, at, page == 1, question.group)
-            keys = {str(r.get("departmentId")) for r in records if isinstance(r, dict)}
-            if keys & seen:
-                raise StartOver(
-                    f"portal, {question.group}, {window.first} to {window.last}: page {page} holds units of a page before it, "
-                    "so the list moved while it was being read. Nothing was landed; try again"
-                )
+            records, units = self._page(question, page, at)
+            if not units:
+                # An empty page is all that tells the end, so it is believed the second time.
+                records, units = self._page(question, page, at)
+            keys = {str(r.get("departmentId")) for r in records if isinstance(r, dict) and not r.get("isOverview")}
+            full = full or units
+            if keys and keys == before:
+                self._moved(question, page, None, f"page {page} is page {page - 1} again")
+            elif keys & seen:
+                self._moved(question, page, frozenset(keys & seen), f"page {page} holds units of a page before it")
+            elif units and last < full and page > 1:
+                self._moved(question, page, frozenset(keys), f"page {page - 1} holds {last} units and page 1 {full}")
             seen |= keys
+            before, last = keys, units
             received += len(records)
             if records:
                 yield records
-            if not units:  # the portal declares no total: only an empty page is the end
-                self._took(question.group, window, at, received)
+            if not units:
+                self._took(question.group, question.window, at, received)
                 return
         raise PermanentError(f"portal, {question.group}: {MOST_PAGES} pages and no end: the portal changed its paging")
+
+    def _page(self, question: Question, page: int, at: datetime) -> tuple[list[Any], int]:
+        answer = self.client.call(
+            "POST", f"{self.connector.path}/{question.group}", _asked(self.connector, question, page)
+        )
+        return records_of(answer, self.connector, question.window, at, page == 1, question.group)
+
+    def _moved(self, question: Question, page: int, what: frozenset[str] | None, problem: str) -> None:
+        """StartOver, unless the read before this one found the very same; a whole page that comes again never passes."""
+        if what is not None:
+            if (question, page, what) in self._known:
+                return
+            self._known.add((question, page, what))
+        raise StartOver(
+            f"portal, {question.group}, {question.window.first} to {question.window.last}: {problem}, so the list moved while "
+            "it was being read. Nothing was landed; try again"
+        )
 
     def _legacy(self, question: Question) -> Iterator[list[Any]]:
         c, window = self.connector, question.window
@@ -154,10 +183,12 @@ class Snapshots:
         rows = answer.get("data")
         what = f"portal, {c.legacy_service}, {window.first} to {window.last}"
         if answer.get("code") != "OK" or not isinstance(rows, list):
-            raise PermanentError(f"{what}: the portal refused, code {answer.get('code')!r}")
-        records = [record for row in rows for record in legacy_records(row, window, at, c)]
+            message = str(answer.get("message") or "no message")[:200]
+            raise PermanentError(f"{what}: the portal refused, code {answer.get('code')!r} ({message})")
+        groups = legacy_groups(rows)
+        records = [record for row in rows for record in legacy_records(row, groups, window, at, c)]
         yield records
-        for group, _ in LEGACY_GROUPS.values():
+        for group, _ in groups.values():
             self._took(group, window, at, sum(r.get("group") == group for r in records if isinstance(r, dict)))
 
     def _took(self, group: str, window: Window, at: datetime, rows: int) -> None:
@@ -224,14 +255,26 @@ def records_of(
     return records, len(units)
 
 
-def legacy_records(row: Any, window: Window, retrieved_at: datetime, connector: PortalWindows) -> list[Any]:
-    """One row of the API to 2025 as a record per group; a group whose points exceed its maximum tells of swapped keys."""
+def legacy_groups(rows: list[Any]) -> dict[str, tuple[str, int]]:
+    """Group and most points of each key. Published sources disagree which of CLGQ and TTTT is which: the points tell."""
+    groups = dict(LEGACY_GROUPS)
+    most = groups["TTTT"][1]
+    if _highest(rows, "TTTT") > most >= _highest(rows, "CLGQ"):
+        groups["CLGQ"], groups["TTTT"] = groups["TTTT"], groups["CLGQ"]
+    return groups
+
+
+def _highest(rows: list[Any], key: str) -> float:
+    values = [row.get(key) for row in rows if isinstance(row, dict)]
+    return max((value for value in values if isinstance(value, int | float)), default=0)
+
+
+def legacy_records(
+    row: Any, groups: dict[str, tuple[str, int]], window: Window, retrieved_at: datetime, connector: PortalWindows
+) -> list[Any]:
+    """One row of the API to 2025 as a record per group that it has a score of, null or not."""
     if not isinstance(row, dict):
         return [row]
-    keys = dict(LEGACY_GROUPS)
-    online, payment = row.get("CLGQ"), row.get("TTTT")
-    if isinstance(payment, int | float) and payment > keys["TTTT"][1] and _fits(online, keys["TTTT"][1]):
-        keys["CLGQ"], keys["TTTT"] = keys["TTTT"], keys["CLGQ"]  # published sources disagree which is which
     stamp = {
         "fromDate": window.first.isoformat(),
         "toDate": window.last.isoformat(),
@@ -243,13 +286,9 @@ def legacy_records(row: Any, window: Window, retrieved_at: datetime, connector: 
     }
     return [
         {**stamp, "group": group, "totalScore": row[key], "totalMaxScore": most, "metrics": []}
-        for key, (group, most) in keys.items()
+        for key, (group, most) in groups.items()
         if key in row
     ]
-
-
-def _fits(value: Any, most: int) -> bool:
-    return value is None or (isinstance(value, int | float) and value <= most)
 
 
 def _stamped(record: object, stamp: dict[str, Any], is_overview: bool) -> object:

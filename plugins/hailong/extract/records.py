@@ -152,7 +152,7 @@ class Converter:
         """Contract fields only; flags and pseudonyms under their column names, so that a replay knows them again."""
         kept = self._minimised(record, self._contract.columns)
         for column, step in zip(self.columns, self._steps, strict=True):
-            if column.flag or column.pseudonym:
+            if column.flag or (column.pseudonym and self.pseudonyms):  # a census reads no person and needs no key
                 values: list[Any] = [None] * len(self._names)
                 try:
                     step(record, values)

@@ -38,6 +38,10 @@ Progress = Callable[[str], None]
 Moment = datetime | date | str
 Window = tuple[datetime, datetime]
 
+# A window that ended so shortly before the read began reaches the present: what changed in between is missed once at
+# most, and a key is gone only when it is missed twice.
+PRESENT = timedelta(minutes=1)
+
 log = logging.getLogger(__name__)
 
 
@@ -94,7 +98,8 @@ def ingest(
     columns = load_mapping(mapping, contract) if mapping else None
     with connect(settings, role=ROLE) as connection:
         codes, last_end = _known(connection, contract)
-    read = Read(settings, contract, codes, clock, progress, max_delete_share)
+    request = f"{bounds[0].isoformat()} – {bounds[1].isoformat() if bounds[1] else 'now'}" if bounds[0] else None
+    read = Read(settings, contract, codes, clock, progress, max_delete_share, request)
     if file or isinstance(contract.connector, FileDrop):
         if census:
             raise UsageError(f"{feed}: a dropped file holds what is new, there is no census of it")
@@ -104,12 +109,15 @@ def ingest(
             for dropped in ([LocalFile(_existing(file))] if file else drop_files(settings, contract))
         ]
     elif census:
-        landings = [partial(extract_remote, read, _census_window(contract, bounds, clock(), zone), census=True)]
+        whole = _census_window(contract, bounds, clock(), zone)
+        landings = [partial(extract_remote, read, whole, census=True, to_present=True)]
     elif contract.cursor is None and not isinstance(contract.connector, PortalWindows):
         landings = [partial(extract_remote, read, None)]
     else:
         asked = _http_window(contract, bounds, last_end, clock(), zone)
-        landings = [partial(extract_remote, read, chunk) for chunk in _chunks_to_do(read, asked, since is not None)]
+        chunks = _chunks_to_do(read, asked, since is not None)
+        landings = [partial(extract_remote, read, chunk) for chunk in chunks[:-1]]
+        landings.append(partial(extract_remote, read, chunks[-1], to_present=until is None))
     return _load_all(settings, feed, landings, progress, stop_at_failure=not _is_dropped(contract, file))
 
 
@@ -164,6 +172,7 @@ class Read:
     clock: Callable[[], datetime]
     progress: Progress | None = None
     max_delete_share: float | None = None
+    request: str | None = None  # a back-fill, as it was asked for: by it a stopped one is known again
 
     @property
     def zone(self) -> ZoneInfo:
@@ -176,15 +185,18 @@ class Read:
         return Converter(self.contract, self.settings.timezone, self.codes, pseudonyms, only_keys)
 
 
-def extract_remote(read: Read, window: Window | None, census: bool = False) -> Landing:
+def extract_remote(read: Read, window: Window | None, census: bool = False, to_present: bool = False) -> Landing:
     """Fetch a feed from its service or database into a landing folder.
 
-    A read during which the source moved starts over, `MOST_READS` times at most. Whether the absence of a key means
-    anything: the read reached the present, or is the whole of a register.
+    A read during which the source moved starts over, `MOST_READS` times at most. The absence of a key means something
+    when the read reached the present, or is the whole of a register. `to_present`: the window ends now, not when the
+    command began: chunks before it may have taken hours, in which records left the window by changing.
     """
     settings, contract, clock = read.settings, read.contract, read.clock
     converter = read.converter(only_keys=census)
     started = clock()
+    if window and to_present:
+        window = window[0], max(window[1], _second(started))
     extract_id = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     with _source(read, window) as source, LandingWriter(settings.landing, contract, extract_id) as writer:
         for attempt in range(1, MOST_READS + 1):
@@ -205,11 +217,17 @@ def extract_remote(read: Read, window: Window | None, census: bool = False) -> L
             finished_at=clock(),
             code_version=settings.code_version,
             read=kind,
-            complete=kind in ("full", "snapshot") or (window is not None and window[1] >= _second(started)),
+            complete=kind in ("full", "snapshot") or (window is not None and window[1] >= _second(started) - PRESENT),
             snapshots=source.snapshots(),
             findings=[*door.findings(), *source.findings()],
-            options={} if read.max_delete_share is None else {"max_delete_share": read.max_delete_share},
+            options=_options(read),
         )
+
+
+def _options(read: Read) -> dict[str, Any]:
+    """What a person asked for, as it goes into the manifest."""
+    asked = {"max_delete_share": read.max_delete_share, "request": read.request}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -242,16 +260,17 @@ def _source(read: Read, window: Window | None) -> Iterator[Source]:
     if connector.requests_per_second:
         pace = Pace(settings.home / "rate", urlsplit(address.url).netloc, connector.requests_per_second)
     retry = RetryPolicy.load(settings.env)
-    with Client(connector.system, address, retry, pace=pace, clock=read.clock) as client:
+    with Client(connector.system, address, retry, pace=pace) as client:
         if isinstance(connector, PagedHttp):
-            pages = Pages(read.contract.feed, client, connector, since, until, read.progress)
+            keys = tuple(column.source for column in read.contract.keys if column.source)
+            pages = Pages(read.contract.feed, client, connector, since, until, read.progress, keys)
             yield Source(
                 f"{connector.system}{connector.path}", "window", lambda: pages, lambda: pages.declared,
                 findings=client.findings,
             )  # fmt: skip
         elif since and until:
             asked = questions(connector, settings.rules, since, until)
-            taken = Snapshots(client, connector, asked, read.clock, read.progress)
+            taken = Snapshots(read.contract.feed, client, connector, asked, read.clock, read.progress)
             yield Source(
                 f"{connector.system}{connector.path}", "snapshot", lambda: taken, lambda: None, lambda: taken.taken,
                 client.findings,
@@ -362,14 +381,14 @@ def _second(moment: datetime) -> datetime:
 
 def _census_window(
     contract: Contract, bounds: tuple[datetime | None, datetime | None], now: datetime, zone: ZoneInfo
-) -> Window | None:
+) -> Window:
     """From the first day the contract knows of to the present: a census is of everything or it is none."""
     if bounds != (None, None):
         raise UsageError("a census is of the whole feed: leave --since and --until out")
     if contract.deletions != "absence" or not isinstance(contract.connector, PagedHttp | SqlView):
         raise UsageError(f"{contract.feed}: there is no census of it, its deletions are not noticed by absence")
     if contract.cursor is None:
-        return None
+        raise UsageError(f"{contract.feed}: every read of it is of the whole, so there is no census: ingest it")
     first = _bound(contract.initial_since, "initialSince", zone) or _bound("1900-01-01", "initialSince", zone)
     assert first is not None
     return first, _second(now)
@@ -379,8 +398,8 @@ def _chunks_to_do(read: Read, window: Window, is_backfill: bool) -> list[Window]
     """The window in pieces of the contract's chunk; of a back-fill that was stopped, those that are still to do.
 
     A window with look-back is one piece when it is not much longer than the look-back. Each chunk of a back-fill is a batch with
-    exactly that window, so the ledger says how often each was loaded: the run goes on at the first that was loaded less
-    often than the first one.
+    exactly that window and names the request, so the ledger says how often each was loaded for it: the run goes on at the
+    first that was loaded less often than the first one.
     """
     contract = read.contract
     size = timedelta(days=contract.chunk_days)
@@ -397,7 +416,7 @@ def _chunks_to_do(read: Read, window: Window, is_backfill: bool) -> list[Window]
     if not is_backfill:
         return chunks
     with connect(read.settings, role=ROLE) as connection:
-        times = loads_of_windows(connection, contract.feed, chunks)
+        times = loads_of_windows(connection, contract.feed, read.request or "", chunks)
     begin = next((place for place, count in enumerate(times) if count < times[0]), 0)
     if read.progress:
         told = f", going on at chunk {begin + 1}: those before it are loaded" if begin else ""
