@@ -13,7 +13,7 @@ from pathlib import Path
 from sandbox.faults import explain, parse_faults
 from sandbox.options import SIZES, WIRE, Options, seconds
 
-SYSTEMS = ("tthc", "rating", "portal")
+SYSTEMS = ("tthc", "rating", "portal", "unit_office")
 
 
 def _size(text: str) -> int:
@@ -105,7 +105,11 @@ def environment(port: int, token: str, drop: Path | None = None) -> dict[str, st
     """What a caller puts into its environment to read from this server and its drop folders."""
     found = {}
     if drop:
-        found["HAILONG_SOURCE_INSPECTION_DROP"] = str(drop.absolute())
+        folder = drop.absolute()
+        found["HAILONG_SOURCE_INSPECTION_DROP"] = str(folder)
+        found["HAILONG_SOURCE_UNIT_OFFICE_DROP"] = str(folder / "unit_office")
+        found["HAILONG_SOURCE_SURVEY_DROP"] = str(folder / "survey")
+        found["HAILONG_SOURCE_INSTITUTIONAL_URL"] = f"sqlite:///{folder / 'city.sqlite'}"
     for system in SYSTEMS:
         found[f"HAILONG_SOURCE_{system.upper()}_URL"] = f"http://127.0.0.1:{port}/{system}"
         found[f"HAILONG_SOURCE_{system.upper()}_TOKEN"] = token

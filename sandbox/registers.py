@@ -169,6 +169,17 @@ def unit_records() -> list[dict[str, Any]]:
             "ChiTiepNhan": unit.receiving_only,
             "NoiNiemYet": unit.posting_places,
             "MaThongKe": unit.gso_code,
+            "DanhSachThietBi": [
+                {
+                    "MaThietBi": device.code,
+                    "LoaiThietBi": "KIOSK",
+                    "NoiDat": "Bộ phận Một cửa",
+                    "NgayBatDau": "20250701",
+                    "NgayKetThuc": None,
+                }
+                for device in devices()
+                if device.unit == unit.index
+            ],
         }
         for unit in units()
     ]
@@ -217,6 +228,14 @@ POSTING_PLACES = {"Bộ phận Một cửa": "desk", "Trang thông tin điện t
 POSTING_RESULTS = {"Đạt": "pass", "Không đạt": "fail"}
 CHECKER_KINDS = {"Văn phòng UBND Thành phố": "authority", "Tự kiểm tra": "self"}
 
+CRITERIA = {"TC1": "timeliness", "TC2": "guidance"}
+GRADES = {"XUAT_SAC": "excellent", "TOT": "good", "HOAN_THANH": "fair", "KHONG_HOAN_THANH": "poor"}
+ORGANISATIONS = {"MTTQ": "fatherland_front", "HOI_LUAT_GIA": "lawyers", "HIEP_HOI_DN": "business"}
+CAUSES = {"QUA_TAI": "overload", "HE_THONG": "system_fault", "PHOI_HOP": "other_unit", "NHAN_SU": "staff"}
+DECISIONS = {"CHAP_NHAN": "accepted", "KHONG_CHAP_NHAN": "rejected"}
+REMEDIES = {"TAP_HUAN": "training", "BO_SUNG_NHAN_SU": "staff", "SUA_QUY_TRINH": "process"}
+DISPUTE_REASONS = {"SAI_HAN": "wrong_due_date", "SAI_DON_VI": "wrong_unit", "TRUNG_LAP": "duplicate"}
+
 
 def code_records() -> list[dict[str, Any]]:
     """DanhSachMa: (system, kind, source code) → our code, with how good the code is."""
@@ -229,6 +248,9 @@ def code_records() -> list[dict[str, Any]]:
             ("portal", "unit", unit.department_id, unit.code, "good"),
             ("portal", "unit", unit.new_code, unit.code, "good"),
             ("inspection", "unit", unit.inspection_code, unit.code, "good"),
+            ("institutional", "unit", f"BD.{unit.index + 1:03d}", unit.code, "good"),
+            ("unit_office", "unit", unit.new_code, unit.code, "good"),
+            ("survey", "unit", f"MT{unit.gso_code or unit.code.removeprefix('HCM.')}", unit.code, "good"),
         ]
     found.append(("tthc", "unit", IGNORED_UNIT_CODE, None, "ignored"))
     found.append(("portal", "unit", IGNORED_UNIT_CODE, None, "ignored"))
@@ -250,6 +272,14 @@ def code_records() -> list[dict[str, Any]]:
         ("inspection", "posting_place", POSTING_PLACES),
         ("inspection", "posting_result", POSTING_RESULTS),
         ("inspection", "checker_kind", CHECKER_KINDS),
+        ("institutional", "criterion", CRITERIA),
+        ("institutional", "grade", GRADES),
+        ("unit_office", "criterion", CRITERIA),
+        ("unit_office", "cause", CAUSES),
+        ("unit_office", "decision", DECISIONS),
+        ("unit_office", "remedy", REMEDIES),
+        ("unit_office", "dispute_reason", DISPUTE_REASONS),
+        ("survey", "organisation", ORGANISATIONS),
     )
     for system, kind, table in tables:
         found += [(system, kind, source, target, "good") for source, target in table.items()]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 from starlette.applications import Starlette
@@ -22,16 +23,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox import drops
+from sandbox.evaluations import Evaluations
 from sandbox.faults import Faults
 from sandbox.generator import City
 from sandbox.petitions import PetitionFeed
-from sandbox.portal import Portal
+from sandbox.portal import LEGACY_SERVICE, Portal
 from sandbox.records import DossierFeed, RatingFeed, parse_wire, wire
 from sandbox.registers import ROOT_DEPARTMENT, code_records, procedure_records, unit_records
 from sandbox.sync import SyncFeed, portal_copy
 
 DEFAULT_TOKEN = "sandbox-demo-token"
 MAX_PAGE = 5000
+DATABASE = "city.sqlite"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -59,6 +62,7 @@ class Sandbox:
         self.portal = Portal(self.city)
         self.ratings = RatingFeed(self.city)
         self.copy = portal_copy(self.city)
+        self.evaluations = Evaluations(self.city)
         self.set_clock(self.now)
 
     def set_clock(self, now: int) -> list[Path]:
@@ -66,7 +70,11 @@ class Sandbox:
         self.now = now
         self.dossiers = DossierFeed(self.city, now)
         self._feeds: dict[str, SyncFeed | PetitionFeed] = {}
-        return drops.write(self.city, self.drop, now) if self.drop else []
+        if self.drop is None:
+            return []
+        written = drops.write(self.city, self.drop, now)
+        self.evaluations.write_database(self.drop / DATABASE, now)
+        return [*written, *self.evaluations.write_files(self.drop, now)]
 
     def portal_feed(self, name: str) -> SyncFeed | PetitionFeed:
         """The portal's dossiers or petitions at the clock's moment; made when first asked for."""
@@ -186,6 +194,45 @@ def build_app(sandbox: Sandbox) -> Starlette:
         items = sandbox.ratings.page(first, min(first + size, high))
         return reply({"total": high - low, "page": page, "size": size, "items": items})
 
+    def unit_office(name: str) -> Handler:
+        async def run(request: Request) -> Response:
+            query = request.query_params
+            since = _moment(query.get("updatedFrom"), "updatedFrom")
+            until = _moment(query.get("updatedTo"), "updatedTo")
+            page = _whole(query.get("page", "1"), "page", 1, 10**9)
+            size = _whole(query.get("size", "500"), "size", 1, MAX_PAGE)
+            found = sandbox.evaluations.changed(name, since, until, sandbox.now)
+            items = found[(page - 1) * size : page * size]
+            return reply({"total": len(found), "page": page, "size": size, "items": items})
+
+        return run
+
+    async def group_evaluation(request: Request) -> Response:
+        """The groups that know calendar months, quarters and years only."""
+        body = await _body(request)
+        kind = body.get("timeType")
+        year = _whole(body.get("year"), "year", 2020, 2100)
+        if kind not in ("month", "quarter", "year"):
+            raise BadRequest(f"timeType: month, quarter or year is needed, got {kind!r}")
+        part = 0 if kind == "year" else _whole(body.get(kind), kind, 1, 12 if kind == "month" else 4)
+        page = _whole(body.get("currentPage", 1), "currentPage", 1, 10**6)
+        size = _whole(body.get("pageSize", 100), "pageSize", 1, 200)
+        group = request.path_params["group"]
+        return reply(sandbox.portal.group_answer(group, year, kind, part, sandbox.now, page, size), 201)
+
+    async def legacy(request: Request) -> Response:
+        """The API to 2025: one form field `params` with JSON in it."""
+        form = parse_qs((await request.body()).decode())
+        try:
+            asked = orjson.loads((form.get("params") or [""])[0])
+        except orjson.JSONDecodeError:
+            raise BadRequest("params: JSON is needed") from None
+        if asked.get("service") != LEGACY_SERVICE or asked.get("provinceCode") != "H29":
+            raise BadRequest(f"unknown service {asked.get('service')!r} or province")
+        kind = asked.get("timeType")
+        part = 0 if kind == "year" else _whole(asked.get(str(kind)), str(kind), 1, 12)
+        return reply({"code": "OK", "data": sandbox.portal.legacy_answer(int(asked["year"]), str(kind), part)})
+
     async def evaluation(request: Request) -> Response:
         body = await _body(request)
         first, last = _day(body.get("fromDate"), "fromDate"), _day(body.get("toDate"), "toDate")
@@ -252,6 +299,16 @@ def build_app(sandbox: Sandbox) -> Starlette:
                 "/portal/api/v1/reporting/evaluation/handling-satisfaction",
                 guarded(evaluation, refuse),
                 methods=["POST"],
+            ),
+            Route(
+                "/portal/api/v1/reporting/evaluation/{group}",
+                guarded(group_evaluation, refuse),
+                methods=["POST"],
+            ),
+            Route("/portal/jsp/rest.jsp", guarded(legacy, refuse), methods=["POST"]),
+            *(
+                Route(f"/unit_office/api/{name}", guarded(unit_office(name), refuse), methods=["GET"])
+                for name in ("explanations", "actions", "disputes")
             ),
             Route("/_sandbox/health", health, methods=["GET"]),
             Route("/_sandbox/clock", guarded(set_clock, refuse), methods=["POST"]),

@@ -18,7 +18,9 @@ from hailong.settings import PROJECT
 
 FOLDER = PROJECT / "expectations" / "contracts"
 FEEDS = {
-    "code_map", "dossier", "portal_evaluation", "posting_check", "procedure_register", "rating", "unit_register"
+    "authority_evaluation", "code_map", "dossier", "dossier_sync", "internal_evaluation", "petition", "portal_evaluation",
+    "posting_check", "procedure_register", "rating", "record_dispute", "self_evaluation", "survey_result", "unit_action",
+    "unit_explanation", "unit_register",
 }  # fmt: skip
 
 

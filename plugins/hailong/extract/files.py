@@ -19,8 +19,10 @@ Without a mapping the file's columns are named as the source names its fields. A
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -45,6 +47,7 @@ from hailong.extract.records import Bad, moment
 
 FORMATS = (".csv", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 CHUNK = 1000
+_SEPARATOR_LINE = re.compile(r"sep=(.)")
 Reader = Callable[[Mapping[str, Any]], Any]
 
 
@@ -113,13 +116,19 @@ class DroppedFile:
     # -- formats ----------------------------------------------------------------------------------------------------
 
     def _csv(self) -> Iterator[Any]:
-        encoding = self.mapping.encoding if self.mapping else "utf-8-sig"
+        encoding, given = self._layout()
+        # In UTF-8 a broken byte spoils its own record only: U+FFFD stands for it, and the door quarantines that.
+        lenient = "replace" if encoding == "utf-8-sig" else "strict"
         try:
-            with self.path.open(encoding=encoding, newline="") as handle:
+            with self.path.open(encoding=encoding, errors=lenient, newline="") as handle:
                 first = handle.readline()
+                told = _SEPARATOR_LINE.fullmatch(first.strip())  # "sep=;", as Excel understands it
+                if told:
+                    given, first = told[1], handle.readline()
                 handle.seek(0)
-                given = self.mapping.delimiter if self.mapping else None
                 reader = csv.reader(handle, delimiter=given or max(",;\t|", key=first.count))
+                if told:
+                    next(reader)
                 header = self._header(next(reader, None))
                 for row in reader:
                     if not any(row):
@@ -137,6 +146,17 @@ class DroppedFile:
             ) from None
         except csv.Error as error:
             raise PermanentError(f"{self.path.name} is not a readable CSV file ({error})") from None
+
+    def _layout(self) -> tuple[str, str | None]:
+        """(encoding, delimiter or None): as the mapping or the contract says; else UTF-16 where a mark says so, else UTF-8."""
+        connector = self.contract.connector if isinstance(self.contract.connector, FileDrop) else None
+        if self.mapping:
+            return self.mapping.encoding, self.mapping.delimiter
+        given = connector.encoding if connector else None
+        if given is None:
+            with self.path.open("rb") as handle:
+                given = "utf-16" if handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        return given, connector.delimiter if connector else None
 
     def _xlsx(self) -> Iterator[Any]:
         try:
@@ -228,7 +248,7 @@ class DroppedFile:
 
     def _header(self, names: Iterable[str] | None) -> list[str]:
         """The file's column names, with everything there that is needed; PermanentError lists what the file has."""
-        header = [name.strip() for name in names or []]
+        header = [unicodedata.normalize("NFC", name.lstrip("\ufeff").strip()) for name in names or []]
         if not any(header):
             raise PermanentError(f"{self.path.name} is empty: a header row with the column names is needed")
         twice = sorted({name for name in header if name and header.count(name) > 1})
