@@ -26,13 +26,19 @@ ANSWER = "portal_handling_satisfaction_phu_tho_2026-Q3.json"
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 
 
-def portal_that_answers(body: bytes) -> tuple[ThreadingHTTPServer, list[dict[str, Any]]]:
-    """A server that gives this one answer, with 201, to every request with the right token; and what it was asked."""
+def portal_that_answers(whole: bytes) -> tuple[ThreadingHTTPServer, list[dict[str, Any]]]:
+    """A server whose first page is this answer, with 201, for whoever has the right token; and what it was asked."""
     asked: list[dict[str, Any]] = []
+    answer = json.loads(whole)
+    end = json.dumps(answer | {"data": answer["data"] | {"evaluation": []}}).encode()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            satisfaction = self.path.endswith("/handling-satisfaction")  # the other groups have no answer here
+            if satisfaction:
+                asked.append(request)
+            body = whole if satisfaction and request["currentPage"] == 1 else end
             known = self.headers.get("Authorization") == "Bearer secret"
             self.send_response(201 if known else 401)
             self.send_header("Content-Type", "application/json")

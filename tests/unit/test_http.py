@@ -100,7 +100,9 @@ def test_a_passing_failure_is_retried(status: int) -> None:
 
 def test_a_lasting_failure_is_transient_after_the_last_attempt() -> None:
     answer, calls = failing([500] * 9)
-    with pytest.raises(TransientError, match=r"POST http://source.invalid/tthc/TraCuuHoSo answered 500 time and again"):
+    with pytest.raises(
+        TransientError, match=r"tthc/TraCuuHoSo, page 1 from 20261001000000 to 20261101000000, answered 500"
+    ):
         read(answer)
     assert len(calls) == 3
 

@@ -144,9 +144,10 @@ class Client:
         return [{"rule": "clock_skew", "field": "Date", "records": 0, "detail": told}]
 
     def call(
-        self, method: str, path: str, values: Mapping[str, Any], form: Mapping[str, str] | None = None
+        self, method: str, path: str, values: Mapping[str, Any], form: Mapping[str, str] | None = None, part: str = ""
     ) -> dict[str, Any]:
         """The JSON object that a call answers with: `values` as body (POST) or query (GET), or a `form`. 200 and 201 are answers.
+        `part` says in messages which part of the feed was asked for.
 
         Transient failures are retried (`Retry-After` is kept to); what is left is raised as TransientError,
         a refusal (401, 403, 404 and other 4xx) at once as PermanentError.
@@ -160,13 +161,13 @@ class Client:
             wait_jitter=self._retry.wait_initial,
         ):
             with attempt:
-                return self._once(method, path, values, form)
+                return self._once(method, path, values, form, part)
         raise AssertionError("unreachable: the last failure is raised")
 
     def _once(
-        self, method: str, path: str, values: Mapping[str, Any], form: Mapping[str, str] | None
+        self, method: str, path: str, values: Mapping[str, Any], form: Mapping[str, str] | None, part: str
     ) -> dict[str, Any]:
-        what = f"{self.system}: {method} {self._source.url}{path}"
+        what = f"{self.system}: {method} {self._source.url}{path}" + (f", {part}," if part else "")
         if self._pace:
             self._pace.wait()
         options: dict[str, Any]
@@ -338,12 +339,12 @@ class Pages:
             page += 1
             items, total = coming.result()
             if total != self.declared:
-                raise self._moved(f"the total changed from {self.declared} to {total}")
+                raise self._moved(f"the total changed from {self.declared} to {total} (page {page})")
         if received != self.declared:
             raise self._moved(f"{self.declared} records were declared and {received} came (page {page} ended it)")
         again = self._order.end()
         if again:
-            raise self._moved(f"{again} records came again on another page")
+            raise self._moved(f"{again[0]} records came again on another page, first on page {again[1]}")
 
     def _moved(self, problem: str) -> StartOver:
         return StartOver(
@@ -364,8 +365,11 @@ class Pages:
 
     @property
     def _what(self) -> str:
-        window = f" from {self.since:{WIRE_TIME}} to {self.until:{WIRE_TIME}}" if self.since and self.until else ""
-        return f"{self.connector.system}{self.connector.path}{window}"
+        return f"{self.connector.system}{self.connector.path}{self._window}"
+
+    @property
+    def _window(self) -> str:
+        return f" from {self.since:{WIRE_TIME}} to {self.until:{WIRE_TIME}}" if self.since and self.until else ""
 
     def _fetch(self, page: int) -> tuple[list[Any], int, Any]:
         c = self.connector
@@ -373,16 +377,16 @@ class Pages:
         if c.since_field and c.until_field and self.since and self.until:
             values[c.since_field] = self.since.strftime(WIRE_TIME)
             values[c.until_field] = self.until.strftime(WIRE_TIME)
-        answer = self.client.call(c.method, c.path, values)
+        answer = self.client.call(c.method, c.path, values, part=f"page {page}{self._window}")
         if c.error_field and str(answer.get(c.error_field)) != "0":
             message = str(answer.get(c.message_field or "") or "no message")[:200]
             raise PermanentError(
-                f"{self._what}: the source refused, {c.error_field} {answer.get(c.error_field)!r} ({message})"
+                f"{self._what}, page {page}: the source refused, {c.error_field} {answer.get(c.error_field)!r} ({message})"
             )
         items, total = answer.get(c.items_field), answer.get(c.total_field)
         if not isinstance(items, list) or not isinstance(total, int) or isinstance(total, bool):
             raise PermanentError(
-                f"{self._what}: the answer has no list '{c.items_field}' with a total '{c.total_field}': "
+                f"{self._what}, page {page}: the answer has no list '{c.items_field}' with a total '{c.total_field}': "
                 "the source changed its shape, or the address is another service"
             )
         return items, total, answer.get(c.page_echo_field) if c.page_echo_field else None
@@ -400,13 +404,14 @@ class Order:
         self._now = array("q")
         self._before = array("q")
         self._ends: list[int] = []
-        self._again = 0
+        self._gone = 0  # pages that are no longer watched
+        self._again: list[int] = []  # pages on which records came again
         self._odd = count()
 
     def begin(self) -> None:
         """The read begins, maybe again."""
         self._before, self._now = self._now, array("q")
-        self._ends, self._again = [], 0
+        self._ends, self._gone, self._again = [], 0, []
 
     def add(self, items: list[Any]) -> None:
         """One page, in its order."""
@@ -416,6 +421,7 @@ class Order:
             self._again += self._count()
             start = self._ends[-2] if len(self._ends) > 1 else 0
             self._now, self._before = self._now[start:], array("q")
+            self._gone += len(self._ends) - 1
             self._ends = [len(self._now)]
         try:
             self._now.extend(map(hash, map(self._pick, items)))
@@ -431,23 +437,24 @@ class Order:
         except (KeyError, TypeError):
             return hash(("", next(self._odd)))  # a record without a key is like no other
 
-    def end(self) -> int:
-        """How many records came again in another place than the source's own repetitions."""
+    def end(self) -> tuple[int, int] | None:
+        """(how many records came again in another place, the first page with one); None when they are the source's own."""
         again = self._again + self._count()
-        return 0 if again and self._now == self._before else again
+        return None if not again or self._now == self._before else (len(again), min(again))
 
-    def _count(self) -> int:
+    def _count(self) -> list[int]:
         hashes = np.frombuffer(self._now, np.int64) if self._now else np.empty(0, np.int64)
         # Sorting a copy is cheap beside the reading; where records come again is looked for only when some do.
         ordered = np.sort(hashes)
         if not (ordered[1:] == ordered[:-1]).any():
-            return 0
+            return []
         place = np.argsort(hashes, kind="stable")
         same = hashes[place][1:] == hashes[place][:-1]
         same &= ~np.isin(hashes[place][1:], (hash(""), hash(None)))
         first, second = place[:-1][same], place[1:][same]
-        page = np.searchsorted(np.array(self._ends), np.arange(len(hashes)), side="right")
-        return int(((second - first > 1) | (page[first] != page[second])).sum())
+        page = np.searchsorted(np.array(self._ends), np.arange(len(hashes)), side="right") + self._gone + 1
+        found: list[int] = page[second[(second - first > 1) | (page[first] != page[second])]].tolist()
+        return found
 
 
 def _ahead(call: Callable[[], T]) -> Future[T]:

@@ -153,10 +153,11 @@ class Snapshots:
         raise PermanentError(f"portal, {question.group}: {MOST_PAGES} pages and no end: the portal changed its paging")
 
     def _page(self, question: Question, page: int, at: datetime) -> tuple[list[Any], int]:
+        part = f"page {page} of {question.window.first} to {question.window.last}"
         answer = self.client.call(
-            "POST", f"{self.connector.path}/{question.group}", _asked(self.connector, question, page)
+            "POST", f"{self.connector.path}/{question.group}", _asked(self.connector, question, page), part=part
         )
-        return records_of(answer, self.connector, question.window, at, page == 1, question.group)
+        return records_of(answer, self.connector, question.window, at, page, question.group)
 
     def _moved(self, question: Question, page: int, what: frozenset[str] | None, problem: str) -> None:
         """StartOver, unless the read before this one found the very same; a whole page that comes again never passes."""
@@ -179,7 +180,8 @@ class Snapshots:
             **_part_of_year(window),
             "provinceCode": PROVINCE,
         }
-        answer = self.client.call("POST", str(c.legacy_path), {}, form={"params": orjson.dumps(params).decode()})
+        form = {"params": orjson.dumps(params).decode()}
+        answer = self.client.call("POST", str(c.legacy_path), {}, form, f"{window.first} to {window.last}")
         rows = answer.get("data")
         what = f"portal, {c.legacy_service}, {window.first} to {window.last}"
         if answer.get("code") != "OK" or not isinstance(rows, list):
@@ -229,12 +231,12 @@ def records_of(
     connector: PortalWindows,
     window: Window,
     retrieved_at: datetime,
-    with_overview: bool = True,
+    page: int = 1,
     group: str | None = None,
 ) -> tuple[list[Any], int]:
     """(source records of one answer, number of units in it): overview first, then the units, each with its window."""
     group = group or connector.group
-    what = f"portal, {group}, {window.first} to {window.last}"
+    what = f"portal, {group}, page {page} of {window.first} to {window.last}"
     if answer.get("code") != "OK":
         message = str(answer.get("message") or "no message")[:200]
         raise PermanentError(f"{what}: the portal refused, code {answer.get('code')!r} ({message})")
@@ -249,7 +251,7 @@ def records_of(
         "metricVersion": connector.metric_version,
         "retrievedAt": retrieved_at,
     }
-    overview = data.get("overview") if with_overview else None
+    overview = data.get("overview") if page == 1 else None
     records: list[Any] = [] if overview is None else [_stamped(overview, stamp, is_overview=True)]
     records.extend(_stamped(unit, stamp, is_overview=False) for unit in units)
     return records, len(units)
