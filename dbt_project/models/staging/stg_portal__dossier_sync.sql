@@ -4,8 +4,7 @@ with copies as (
 ),
 
 code as (
-    select * from {{ ref('stg_register__code') }}
-    where system = 'portal'
+    {{ targets_by_code('portal') }}
 )
 
 select
@@ -15,8 +14,8 @@ select
     copies.dossier_code,
     -- A local suffix follows the first two parts: 1.001193.000.00.00.H29.
     coalesce(substring(copies.procedure_code from '^[^.]+\.[^.]+'), copies.procedure_code) as procedure_code,
-    channel.target_code as channel_code,
-    status.target_code as status_code,
+    {{ target_of('channel', 'copies.channel_code') }} as channel_code,
+    {{ target_of('dossier_status', 'copies.status_code') }} as status_code,
     copies.received_at,
     coalesce(copies.received_at_is_date, false) as received_at_is_date,
     copies.due_at,
@@ -25,19 +24,9 @@ select
     coalesce(copies.finished_at_is_date, false) as finished_at_is_date,
     copies.returned_at,
     coalesce(copies.returned_at_is_date, false) as returned_at_is_date,
-    resolving.target_code as resolving_unit_code,
-    receiving.target_code as receiving_unit_code,
-    timeliness.target_code as timeliness_code,
+    {{ target_of('unit', 'copies.resolving_unit_source_code') }} as resolving_unit_code,
+    {{ target_of('unit', 'copies.receiving_unit_source_code') }} as receiving_unit_code,
+    {{ target_of('timeliness', 'copies.timeliness_code') }} as timeliness_code,
     copies.updated_at
 from copies
-left join code as channel
-    on channel.code_kind = 'channel' and copies.channel_code = channel.source_code
-left join code as status
-    on status.code_kind = 'dossier_status' and copies.status_code = status.source_code
-left join code as resolving
-    on resolving.code_kind = 'unit' and copies.resolving_unit_source_code = resolving.source_code
-left join code as receiving
-    on receiving.code_kind = 'unit' and copies.receiving_unit_source_code = receiving.source_code
-left join code as timeliness
-    on timeliness.code_kind = 'timeliness' and copies.timeliness_code = timeliness.source_code
 where copies.op = 'upsert'

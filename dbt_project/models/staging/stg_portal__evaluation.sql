@@ -1,5 +1,17 @@
+-- `retrieved_at`: when the window was last read whole; an answer that did not change is not written again.
 with evaluations as (
     {{ version_in_force(source('raw', 'portal_evaluation')) }}
+),
+
+snapshots as (
+    select
+        group_code,
+        window_from,
+        window_to,
+        max(retrieved_at) as retrieved_at
+    from {{ source('ops', 'snapshot') }}
+    where {{ as_of() }}
+    group by group_code, window_from, window_to
 ),
 
 code as (
@@ -22,7 +34,12 @@ select
     evaluations.total_petitions,
     evaluations.total_dossiers,
     evaluations.metric_version,
-    evaluations.retrieved_at
+    greatest(evaluations.retrieved_at, snapshots.retrieved_at) as retrieved_at
 from evaluations
+left join snapshots
+    on
+        evaluations.group_code = snapshots.group_code
+        and evaluations.window_from = snapshots.window_from
+        and evaluations.window_to = snapshots.window_to
 left join code on evaluations.department_id = code.source_code
 where evaluations.op = 'upsert'

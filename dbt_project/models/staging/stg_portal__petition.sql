@@ -4,8 +4,7 @@ with petitions as (
 ),
 
 code as (
-    select * from {{ ref('stg_register__code') }}
-    where system = 'portal'
+    {{ targets_by_code('portal') }}
 )
 
 select
@@ -13,9 +12,9 @@ select
     petitions.batch_id,
     petitions.first_batch_id,
     petitions.petition_id,
-    unit.target_code as unit_code,
-    subject.target_code as subject_code,
-    status.target_code as status_code,
+    {{ target_of('unit', 'petitions.unit_source_code') }} as unit_code,
+    {{ target_of('petition_subject', 'petitions.subject_code') }} as subject_code,
+    {{ target_of('petition_status', 'petitions.status_code') }} as status_code,
     petitions.received_at,
     petitions.due_at,
     coalesce(petitions.due_at_is_date, false) as due_at_is_date,
@@ -28,10 +27,4 @@ select
     petitions.resent_count,
     petitions.updated_at
 from petitions
-left join code as unit
-    on unit.code_kind = 'unit' and petitions.unit_source_code = unit.source_code
-left join code as subject
-    on subject.code_kind = 'petition_subject' and petitions.subject_code = subject.source_code
-left join code as status
-    on status.code_kind = 'petition_status' and petitions.status_code = status.source_code
 where petitions.op = 'upsert'

@@ -4,8 +4,7 @@ with versions as (
 ),
 
 code as (
-    select * from {{ ref('stg_register__code') }}
-    where system = 'tthc'
+    {{ targets_by_code('tthc') }}
 ),
 
 listed as (
@@ -26,8 +25,8 @@ select
     listed.dossier_code,
     listed.participant_no,
     listed.content ->> 'participant_id' as participant_id,
-    unit.target_code as unit_code,
-    participant_role.target_code as role_code,
+    {{ target_of('unit', "listed.content ->> 'unit_source_code'") }} as unit_code,
+    {{ target_of('participant_role', "listed.content ->> 'role_code'") }} as role_code,
     (listed.content ->> 'received_at')::timestamptz as received_at,
     coalesce((listed.content ->> 'received_at_is_date')::boolean, false) as received_at_is_date,
     (listed.content ->> 'due_at')::timestamptz as due_at,
@@ -35,7 +34,3 @@ select
     (listed.content ->> 'finished_at')::timestamptz as finished_at,
     coalesce((listed.content ->> 'finished_at_is_date')::boolean, false) as finished_at_is_date
 from listed
-left join code as unit
-    on unit.code_kind = 'unit' and listed.content ->> 'unit_source_code' = unit.source_code
-left join code as participant_role
-    on participant_role.code_kind = 'participant_role' and listed.content ->> 'role_code' = participant_role.source_code

@@ -4,8 +4,7 @@ with versions as (
 ),
 
 code as (
-    select * from {{ ref('stg_register__code') }}
-    where system = 'tthc' and code_kind = 'dossier_status'
+    {{ targets_by_code('tthc') }}
 ),
 
 listed as (
@@ -13,11 +12,10 @@ listed as (
         versions.record_key,
         versions.batch_id,
         versions.dossier_code,
-        dossier_status.target_code as dossier_status_code,
+        {{ target_of('dossier_status', 'versions.status_code') }} as dossier_status_code,
         item.step_no::integer as step_no,
         item.content
     from versions
-    left join code as dossier_status on versions.status_code = dossier_status.source_code
     cross join lateral jsonb_array_elements(versions.steps) with ordinality as item (content, step_no)
     where versions.op = 'upsert' and jsonb_typeof(versions.steps) = 'array'
 )
@@ -32,8 +30,7 @@ select
     (listed.content ->> 'processed_at')::timestamptz as processed_at,
     coalesce((listed.content ->> 'processed_at_is_date')::boolean, false) as processed_at_is_date,
     listed.content ->> 'department_name' as department_name,
-    code.target_code as status_code,
+    {{ target_of('dossier_status', "listed.content ->> 'status_code'") }} as status_code,
     (listed.content ->> 'limit_at')::timestamptz as limit_at,
     coalesce((listed.content ->> 'limit_at_is_date')::boolean, false) as limit_at_is_date
 from listed
-left join code on listed.content ->> 'status_code' = code.source_code

@@ -10,8 +10,7 @@ with versions as (
 ),
 
 code as (
-    select * from {{ ref('stg_register__code') }}
-    where system = 'tthc' and code_kind = 'supplement_status'
+    {{ targets_by_code('tthc') }}
 ),
 
 listed as (
@@ -35,10 +34,9 @@ select
     coalesce((listed.content ->> 'requested_at_is_date')::boolean, false) as requested_at_is_date,
     (listed.content ->> 'received_at')::timestamptz as received_at,
     coalesce((listed.content ->> 'received_at_is_date')::boolean, false) as received_at_is_date,
-    code.target_code as status_code,
+    {{ target_of('supplement_status', "listed.content ->> 'status_code'") }} as status_code,
     (listed.content ->> 'due_before_at')::timestamptz as due_before_at,
     coalesce((listed.content ->> 'due_before_at_is_date')::boolean, false) as due_before_at_is_date,
     (listed.content ->> 'due_after_at')::timestamptz as due_after_at,
     coalesce((listed.content ->> 'due_after_at_is_date')::boolean, false) as due_after_at_is_date
 from listed
-left join code on listed.content ->> 'status_code' = code.source_code
