@@ -191,7 +191,9 @@ class Snapshots:
         records = [record for row in rows for record in legacy_records(row, groups, window, at, c)]
         yield records
         for group, _ in groups.values():
-            self._took(group, window, at, sum(r.get("group") == group for r in records if isinstance(r, dict)))
+            answered = sum(record.get("group") == group for record in records if isinstance(record, dict))
+            if answered:  # of a group that the answer does not speak of, nothing is known
+                self._took(group, window, at, answered)
 
     def _took(self, group: str, window: Window, at: datetime, rows: int) -> None:
         """`prefix`: how the record keys of the window begin (group, window: the first key columns of the contract)."""
