@@ -27,7 +27,8 @@ class HailongOperator(BaseOperator):
 
     An option whose value is empty is left out. Retried only after a transient failure (or when the process was killed):
     everything else would fail in the same way again. `skip_when` names a key of the answer: when it is set there, the
-    rest of the DAG is skipped, because there is nothing to do.
+    rest of the DAG is skipped, because there is nothing to do. `source` is the system that the command reads, and the kind of
+    its connector: where the environment has no address of it, Airflow's connection of that name is asked.
     """
 
     template_fields: Sequence[str] = ("command", "options")
@@ -39,12 +40,14 @@ class HailongOperator(BaseOperator):
         command: Sequence[str],
         options: Mapping[str, str] | None = None,
         skip_when: str | None = None,
+        source: tuple[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.command = list(command)
         self.options = dict(options or {})
         self.skip_when = skip_when
+        self.source = source
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any] | None:
@@ -68,11 +71,15 @@ class HailongOperator(BaseOperator):
             os.killpg(self._process.pid, signal.SIGTERM)
 
     def _call(self, arguments: list[str]) -> tuple[int, dict[str, Any] | None]:
+        environment = {**os.environ, "HAILONG_TRANSIENT_EXIT": str(TRANSIENT_EXIT)}
+        if self.source:
+            from hailong.airflow_connections import source_environment
+
+            environment |= source_environment(*self.source, os.environ)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hailong.cli", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
-            errors="replace", cwd=PROJECT, env={**os.environ, "HAILONG_TRANSIENT_EXIT": str(TRANSIENT_EXIT)},
-            start_new_session=True,
+            errors="replace", cwd=PROJECT, env=environment, start_new_session=True,
         )  # fmt: skip
         answer = None
         assert self._process.stdout is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,19 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 FEEDS = (
-    "code_map", "dossier", "portal_evaluation", "posting_check", "procedure_register", "rating", "unit_register",
+    "authority_evaluation", "code_map", "dossier", "dossier_sync", "internal_evaluation", "petition", "portal_evaluation",
+    "posting_check", "procedure_register", "rating", "record_dispute", "self_evaluation", "survey_result", "unit_action",
+    "unit_explanation", "unit_register",
 )  # fmt: skip
-DAG_IDS = {"build__warehouse", "publish__period", "watch__deadline", *(f"ingest__{feed}" for feed in FEEDS)}
-TAGS = {"ingest", "event", "register", "build", "publish", "watch", "blocks-25th"}
+COUNTED = (  # event feeds with a cursor: what is gone is found by absence
+    "authority_evaluation", "dossier", "dossier_sync", "internal_evaluation", "petition", "rating", "record_dispute",
+    "unit_action", "unit_explanation",
+)  # fmt: skip
+DAG_IDS = {
+    "build__warehouse", "publish__period", "watch__deadline",
+    *(f"ingest__{feed}" for feed in FEEDS), *(f"census__{feed}" for feed in COUNTED),
+}  # fmt: skip
+TAGS = {"ingest", "census", "event", "register", "build", "publish", "watch", "blocks-25th"}
 
 
 def describe(folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
@@ -101,10 +111,12 @@ def test_registers_come_before_events_and_events_before_the_build(described: dic
         return int(fields[1]) * 60 + int(fields[0])
 
     registers = [dag_id for dag_id, dag in described["dags"].items() if "register" in dag["tags"]]
-    events = [dag_id for dag_id, dag in described["dags"].items() if "event" in dag["tags"]]
-    assert len(registers) == 3 and len(events) == 4
+    events = [dag_id for dag_id, dag in described["dags"].items() if {"ingest", "event"} <= set(dag["tags"])]
+    censuses = [dag_id for dag_id, dag in described["dags"].items() if "census" in dag["tags"]]
+    assert len(registers) == 3 and len(events) == len(FEEDS) - 3
     assert max(map(minute, registers)) < min(map(minute, events))
-    assert max(map(minute, events)) < minute("build__warehouse") < minute("watch__deadline")
+    assert max(map(minute, events)) < minute("build__warehouse") < min(map(minute, censuses))
+    assert max(map(minute, censuses)) < minute("watch__deadline")
 
 
 def test_the_sign_off_stands_between_gate_and_edition_and_names_who_may_sign(described: dict[str, Any]) -> None:
@@ -124,4 +136,33 @@ def test_the_sign_off_stands_between_gate_and_edition_and_names_who_may_sign(des
 
 def test_ingest_dags_take_a_window_or_a_file(described: dict[str, Any]) -> None:
     for feed in FEEDS:
-        assert described["dags"][f"ingest__{feed}"]["params"] == ["file", "since", "until"]
+        assert described["dags"][f"ingest__{feed}"]["params"] == ["file", "max_delete_share", "since", "until"]
+
+
+def test_a_census_is_taken_on_two_nights_a_month_where_deletions_are_found_by_absence(
+    described: dict[str, Any],
+) -> None:
+    """Two: a record is deleted when two complete reads in a row lack it. A month between them would be too late."""
+    for feed in COUNTED:
+        dag = described["dags"][f"census__{feed}"]
+        assert dag["cron"].split()[2] == "5,6" and dag["cron"].split()[3:] == ["*", "*"]
+        assert dag["params"] == ["max_delete_share"]
+        assert dag["tags"] == ["census", "event"]
+        assert dag["owner"] == described["dags"][f"ingest__{feed}"]["owner"]
+
+
+def test_every_dag_stands_in_the_table_of_the_readme_with_its_times(described: dict[str, Any]) -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    rows = {}
+    for line in readme.splitlines():
+        if line.startswith("| `") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 5:
+            for dag_id in re.findall(r"`([a-z]+__[a-z_]+)`", cells[0]):
+                rows[dag_id] = cells
+    assert set(rows) == DAG_IDS
+    for dag_id, dag in described["dags"].items():
+        if dag["cron"] is None:
+            continue
+        minute, hour = (int(field) for field in dag["cron"].split()[:2])
+        assert rows[dag_id][1].endswith(f"{hour:02}:{minute:02}"), dag_id
+        assert rows[dag_id][2].endswith(f"{(hour - 7) % 24:02}:{minute:02}"), dag_id
+        assert rows[dag_id][4].startswith(("yes", "no")), dag_id

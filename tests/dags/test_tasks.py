@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from hailong import airflow_tasks
+from hailong.airflow_connections import source_environment
 from hailong.airflow_tasks import HailongOperator, RecordAnswer, SignOff
 
 
@@ -61,6 +64,85 @@ def test_empty_options_are_left_out_and_the_real_command_line_is_called() -> Non
     assert task.execute({"ti": Pushed()}) is None
     with pytest.raises(AirflowFailException, match="exit 2"):
         HailongOperator(task_id="t", command=["nonsense"]).execute({"ti": Pushed()})
+
+
+def seen_by_the_process(monkeypatch: pytest.MonkeyPatch, source: tuple[str, str]) -> dict[str, str]:
+    """The HAILONG_SOURCE variables in the environment of the task's process."""
+    script = (
+        "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('HAILONG_SOURCE_')}))"
+    )
+    popen = airflow_tasks.subprocess.Popen
+
+    def instead(command: list[str], **options: Any) -> Any:
+        assert not [part for part in command if "s3cret" in part]
+        return popen([command[0], "-c", script], **options)
+
+    monkeypatch.setattr(airflow_tasks.subprocess, "Popen", instead)
+    for name in [name for name in os.environ if name.startswith("HAILONG_SOURCE_")]:
+        monkeypatch.delenv(name)
+    return HailongOperator(task_id="t", command=["ingest", "x"], source=source).execute({"ti": Pushed()}) or {}
+
+
+@pytest.mark.parametrize(
+    ("system", "connector", "connection", "expected"),
+    [
+        (
+            "tthc", "PagedHttp",
+            {"conn_type": "http", "host": "tthc.example.invalid", "schema": "https", "port": 8443, "password": "s3cret"},
+            {"HAILONG_SOURCE_TTHC_URL": "https://tthc.example.invalid:8443", "HAILONG_SOURCE_TTHC_TOKEN": "s3cret"},
+        ),
+        (
+            "portal", "PortalWindows",
+            {"conn_type": "http", "host": "http://portal.example.invalid/base", "password": "s3cret"},
+            {"HAILONG_SOURCE_PORTAL_URL": "http://portal.example.invalid/base", "HAILONG_SOURCE_PORTAL_TOKEN": "s3cret"},
+        ),
+        (
+            "institutional", "SqlView",
+            {"conn_type": "postgres", "host": "db.example.invalid", "port": 5432, "schema": "city", "login": "reader",
+             "password": "s3cret/@"},
+            {"HAILONG_SOURCE_INSTITUTIONAL_URL": "postgresql+psycopg://reader:s3cret%2F%40@db.example.invalid:5432/city"},
+        ),
+        (
+            "survey", "FileDrop",
+            {"conn_type": "aws", "host": "s3://drops/survey", "login": "key-id", "password": "s3cret",
+             "extra": {"endpoint_url": "https://s3.example.invalid"}},
+            {"HAILONG_SOURCE_SURVEY_DROP": "s3://drops/survey",
+             "HAILONG_SOURCE_SURVEY_OPTIONS": '{"key": "key-id", "secret": "s3cret", '
+                                              '"endpoint_url": "https://s3.example.invalid"}'},
+        ),
+        (
+            "inspection", "FileDrop",
+            {"conn_type": "sftp", "host": "sftp.example.invalid", "schema": "drop", "port": 2222, "login": "hailong",
+             "password": "s3cret"},
+            {"HAILONG_SOURCE_INSPECTION_DROP": "sftp://sftp.example.invalid/drop",
+             "HAILONG_SOURCE_INSPECTION_OPTIONS": '{"username": "hailong", "password": "s3cret", "port": 2222}'},
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("prefix", ["HAILONG_", ""])
+def test_where_no_address_is_set_it_comes_from_the_connection_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, system: str, connector: str, connection: dict[str, Any],
+    expected: dict[str, str], prefix: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv(f"AIRFLOW_CONN_{prefix}{system.upper()}", json.dumps(connection))
+    assert seen_by_the_process(monkeypatch, (system, connector)) == expected
+
+
+def test_an_address_in_the_environment_wins_over_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_HAILONG_TTHC", json.dumps({"conn_type": "http", "host": "other.example.invalid"}))
+    env = {"HAILONG_SOURCE_TTHC_URL": "http://here.example.invalid"}
+    assert source_environment("tthc", "PagedHttp", env) == {}
+
+
+def test_without_either_the_command_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert source_environment("tthc", "PagedHttp", {}) == {}
+
+
+def test_a_connection_without_a_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TTHC", json.dumps({"conn_type": "http", "password": "s3cret"}))
+    with pytest.raises(AirflowFailException, match="'tthc' has no host") as caught:
+        source_environment("tthc", "PagedHttp", {})
+    assert "s3cret" not in str(caught.value)
 
 
 def sign_off(monkeypatch: pytest.MonkeyPatch, signers: str) -> SignOff:
