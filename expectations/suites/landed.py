@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from expectations.suites.model import Check, Subject, Target, holds, limit, rows_present, within
+from hailong.contracts import Contract, load_contracts
+from hailong.periods import WorkingDays
+from hailong.settings import Settings
 
 REGISTERS = ("unit_register", "procedure_register", "code_map")
 SAMPLE = 100
@@ -180,9 +184,9 @@ RULES = (
     Rule(
         "portal_evaluation",
         "score_bounds",
-        "r.total_score not between 0 and 18 or r.total_score > r.total_max_score",
+        "r.total_score < 0 or r.total_score > r.total_max_score",
         "critical",
-        "Điểm của Cổng phải từ 0 đến 18",
+        "Điểm của Cổng phải từ 0 đến điểm tối đa của nhóm",
     ),
     Rule(
         "portal_evaluation",
@@ -198,6 +202,42 @@ RULES = (
         "r.total_score is null and r.total_petitions > 0",
         "warning",
         "Cổng có phản ánh nhưng không trả điểm",
+    ),
+    Rule(
+        "petition",
+        "answer_before_receipt",
+        "r.answered_at < r.received_at",
+        "warning",
+        "Phản ánh trả lời trước khi tiếp nhận",
+        limit("landed.implausible_time"),
+    ),
+    Rule(
+        "survey_result",
+        "counts",
+        "r.satisfied_count > r.respondent_count or r.satisfied_count < 0",
+        "critical",
+        "Số phiếu hài lòng không được vượt số phiếu",
+    ),
+    Rule(
+        "authority_evaluation",
+        "score_bounds",
+        "r.score < 0 or r.score > r.max_score",
+        "critical",
+        "Điểm đánh giá phải từ 0 đến điểm tối đa",
+    ),
+    Rule(
+        "self_evaluation",
+        "score_bounds",
+        "r.score < 0 or r.score > r.max_score",
+        "critical",
+        "Điểm tự chấm phải từ 0 đến điểm tối đa",
+    ),
+    Rule(
+        "unit_action",
+        "done_before_due_known",
+        "r.done_on is not null and r.due_on is null",
+        "warning",
+        "Biện pháp đã xong nhưng chưa có hạn",
     ),
     Rule(
         "posting_check",
@@ -296,6 +336,21 @@ def suite() -> list[Check]:
             "critical",
             "Tỷ lệ bản ghi cách ly quá cao: nguồn đã đổi dạng dữ liệu",
         ),
+        holds(
+            "batches.nothing_odd",
+            "batches",
+            "nothing_odd",
+            "warning",
+            "Lần nạp có điểm lạ: trường mới, đồng hồ lệch, bản cũ",
+        ),
+        holds("feeds.no_stale", "feeds", "no_stale", "warning", "Có bản ghi đang dùng bản cũ vì bản mới bị cách ly"),
+        holds(
+            "days.expected_rows",
+            "days",
+            "as_expected",
+            "warning",
+            "Số bản ghi của ngày khác thường",
+        ),
         *(within(rule.id, rule.feed, rule.name, 0, rule.allowed, rule.severity, rule.reason) for rule in RULES),
     ]
 
@@ -314,6 +369,10 @@ def read(connection: psycopg.Connection) -> tuple[Subject, int]:
         # A register that never came is as empty as one that came without rows.
         row = newest[0] if newest else {"feed": feed, "received_rows": 0}
         targets[f"{feed}_newest"] = Target(pd.DataFrame([row]), ("feed",))
+    settings = Settings.load()
+    contracts = load_contracts(settings.contracts)
+    targets["feeds"] = Target(_stale(connection, contracts, samples), ("feed",), required=False)
+    targets["days"] = Target(_days(connection, contracts, settings), ("feed", "day"), required=False)
     for feed in dict.fromkeys(rule.feed for rule in RULES):
         ids = [row["batch_id"] for row in batches if row["feed"] == feed]
         targets[feed] = Target(_shares(connection, feed, ids, samples), ("feed",), required=False)
@@ -326,9 +385,11 @@ def _batches(connection: psycopg.Connection) -> list[dict[str, Any]]:
         "with passed as ("
         " select coalesce(max(as_of_batch), 0) as batch_id from dq.run where scope = 'landed' and disposition <> 'stop'"
         "), newest as (select feed, max(batch_id) as batch_id from ops.batch group by feed) "
-        "select b.*, (select count(*) from ops.quarantine as q where q.batch_id = b.batch_id) as in_quarantine "
+        "select b.*, (select count(*) from ops.quarantine as q where q.batch_id = b.batch_id) as in_quarantine, "
+        "(select count(*) from ops.batch_finding as f where f.batch_id = b.batch_id) as odd "
         "from ops.batch as b cross join passed inner join newest on newest.feed = b.feed "
-        "where b.batch_id > passed.batch_id or b.batch_id = newest.batch_id order by b.batch_id",
+        "where (b.batch_id > passed.batch_id or b.batch_id = newest.batch_id) "
+        "and not exists (select 1 from ops.purge as p where p.batch_id = b.batch_id) order by b.batch_id",
         {},
     )
 
@@ -345,9 +406,62 @@ def _judge(connection: psycopg.Connection, row: dict[str, Any]) -> dict[str, Any
         "adds_up": received
         == row["loaded_rows"] + row["unchanged_rows"] + row["duplicate_rows"] + row["quarantined_rows"],
         "is_complete": row["declared_rows"] in (None, received),
-        "raw_agrees": (in_raw, row["in_quarantine"]) == (row["loaded_rows"], row["quarantined_rows"]),
-        "quarantined_share": row["quarantined_rows"] / max(received, 1),
+        "raw_agrees": (in_raw, row["in_quarantine"])
+        == (row["loaded_rows"] + row["tombstone_rows"], row["quarantined_rows"]),
+        "nothing_odd": not row["odd"],
+        "quarantined_share": row["quarantined_rows"] / max(received, limit("landed.quarantine_least")),
     }
+
+
+def _stale(
+    connection: psycopg.Connection, contracts: dict[str, Contract], samples: dict[str, list[str]]
+) -> pd.DataFrame:
+    """One row per feed: whether a record counts by a version that a newer, unreadable one has put in doubt."""
+    rows = []
+    for feed in contracts:
+        statement = sql.SQL(
+            "select distinct q.record_key from ops.quarantine as q inner join (select distinct on (record_key) record_key,"
+            " batch_id, op from raw.{} where record_key in (select record_key from ops.quarantine where feed = %(feed)s)"
+            " order by record_key, batch_id desc) as r on q.record_key = r.record_key"
+            " where q.feed = %(feed)s and r.op = 'upsert' and q.batch_id > r.batch_id order by 1 limit %(sample)s"
+        ).format(sql.Identifier(feed))
+        found = [row["record_key"] for row in _query(connection, statement, {"feed": feed, "sample": SAMPLE})]
+        rows.append({"feed": feed, "no_stale": not found})
+        if found:
+            samples.setdefault("feeds.no_stale", []).extend(found)
+    return pd.DataFrame(rows)
+
+
+def _days(connection: psycopg.Connection, contracts: dict[str, Contract], settings: Settings) -> pd.DataFrame:
+    """Per feed with an expectation: the last whole day of changes against the median of such days before it.
+
+    A day off is compared with days off. Fewer than the least number of days, or of records, says nothing and is left out.
+    """
+    calendar = WorkingDays.load(settings.rules)
+    rows = []
+    for contract in contracts.values():
+        if contract.expected_rows is None or contract.cursor is None:
+            continue
+        statement = sql.SQL(
+            "with stand as (select max(window_end) as until from ops.batch where feed = %(name)s)"
+            " select (r.{cursor} at time zone %(zone)s)::date as day, count(*) as records"
+            " from raw.{feed} as r cross join stand where r.op = 'upsert'"
+            " and r.{cursor} >= stand.until - make_interval(days => %(back)s)"
+            " and r.{cursor} < date_trunc('day', stand.until at time zone %(zone)s) at time zone %(zone)s"
+            " group by 1 order by 1 desc"
+        ).format(cursor=sql.Identifier(contract.cursor.name), feed=sql.Identifier(contract.feed))
+        values = {"zone": settings.timezone, "name": contract.feed, "back": contract.lookback_days + 1}
+        days = [(row["day"], row["records"]) for row in _query(connection, statement, values)]
+        if not days:
+            continue
+        last, records = days[0]
+        alike = [count for day, count in days[1:] if calendar.is_working(day) == calendar.is_working(last)]
+        usual = median(alike) if alike else 0
+        if len(alike) < limit("landed.days_least") or usual < limit("landed.day_rows_least"):
+            continue
+        least, most = contract.expected_rows["working_day" if calendar.is_working(last) else "day_off"]
+        rows.append({"feed": contract.feed, "day": str(last), "as_expected": least * usual <= records <= most * usual})
+    return pd.DataFrame(rows)
 
 
 def _shares(

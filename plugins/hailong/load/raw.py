@@ -43,6 +43,9 @@ def ensure_tables(conn: psycopg.Connection, contracts: Mapping[str, Contract]) -
         elif kind == "r":
             _partition(conn, contract)
         _extend(conn, contract, _columns(conn, contract.feed))
+        conn.execute(
+            "select raw.ensure_partition(%s, (select coalesce(max(batch_id), 0) + 1 from ops.batch))", (contract.feed,)
+        )
         if _kind(conn, f"{contract.feed}_head") is None:
             _create_head(conn, contract)
             rebuild_head(conn, contract)
