@@ -63,6 +63,10 @@ class Evaluations:
     def quarters(self) -> list[tuple[str, date]]:
         return [period for period in self.periods if "Q" in period[0]] or self.periods[-1:]
 
+    def read(self, name: str, now: int) -> list[dict[str, Any]]:
+        """Records of a feed as they stand at `now`."""
+        return [said.fields for said in getattr(self, name) if said.updated <= now]
+
     def _after(self, last: date, days: int, second: int) -> int:
         return min((number(last) + days) * DAY + second, self.city.end)
 
@@ -75,8 +79,8 @@ class Evaluations:
                 for place, criterion in enumerate(CRITERIA):
                     updated = self._after(last, 1 + place, 9 * 3600 + unit.index * 60)
                     found.append(Said(updated, {
-                        "ma_phieu": f"TQ-{code}-{unit.index:03d}-{place}", "ma_don_vi": map_code(unit),
-                        "ma_co_quan_danh_gia": map_code(self.units[0]), "ky_danh_gia": code, "tieu_chi": criterion,
+                        "ma_phieu": f"TQ-{code}-{unit.index:03d}-{place}", "ma_don_vi": unit.map_code,
+                        "ma_co_quan_danh_gia": self.units[0].map_code, "ky_danh_gia": code, "tieu_chi": criterion,
                         "diem": round(float(rng.uniform(5, 10)), 2), "diem_toi_da": 10,
                         "thu_hang": rank if place == 0 else None, "ngay_danh_gia": day_text(updated // DAY),
                         "nguoi_danh_gia": f"Cán Bộ Đánh Giá Mẫu {unit.index:03d}",
@@ -94,7 +98,7 @@ class Evaluations:
                     updated = self._after(last, 2, 10 * 3600 + unit.index * 60 + place)
                     person = None if place == 0 else f"Cán Bộ Thụ Lý Mẫu {unit.index * 7 + place:04d}"
                     found.append(Said(updated, {
-                        "ma_phieu": f"NB-{code}-{unit.index:03d}-{place}", "ma_don_vi": map_code(unit),
+                        "ma_phieu": f"NB-{code}-{unit.index:03d}-{place}", "ma_don_vi": unit.map_code,
                         "ten_bo_phan": "Bộ phận Một cửa", "ten_can_bo": person, "ky_danh_gia": code,
                         "xep_loai": list(GRADES)[int(rng.integers(len(GRADES)))],
                         "diem": round(float(rng.uniform(50, 100)), 1), "diem_toi_da": 100,
@@ -108,7 +112,7 @@ class Evaluations:
         rng = generator_for(self.city.options, STREAM + 2)
         return [
             Said(self._after(last, 3, 8 * 3600), {
-                "Mã dòng": f"TDG-{code}-{unit.index:03d}-{place}", "Mã cơ quan": office_code(unit), "Tên cơ quan": unit.name,
+                "Mã dòng": f"TDG-{code}-{unit.index:03d}-{place}", "Mã cơ quan": unit.new_code, "Tên cơ quan": unit.name,
                 "Kỳ đánh giá": code, "Tiêu chí": criterion, "Điểm tự chấm": round(float(rng.uniform(6, 10)), 1),
                 "Điểm tối đa": 10, "Ngày lập": day_text(number(last) + 3), "Người lập": f"Cán Bộ Lập Phiếu Mẫu {unit.index:03d}",
                 "Ghi chú": "Ghi chú mẫu; có dấu chấm phẩy",
@@ -125,7 +129,7 @@ class Evaluations:
                 for unit in self.units[place::9]:
                     answers = int(rng.integers(20, 120))
                     found.append(Said(self._after(last, 3, 8 * 3600), {
-                        "Mã kết quả": f"KS-{code}-{organisation}-{unit.index:03d}", "Mã đơn vị": survey_code(unit),
+                        "Mã kết quả": f"KS-{code}-{organisation}-{unit.index:03d}", "Mã đơn vị": unit.survey_code,
                         "Tên đơn vị": unit.name, "Mã tổ chức": organisation, "Mã cuộc khảo sát": f"KS-{code}-{organisation}",
                         "Câu hỏi": "1", "Nội dung câu hỏi": "Ông/bà có hài lòng không?", "Số phiếu": answers,
                         "Số hài lòng": int(answers * rng.uniform(0.6, 1)), "Từ ngày": day_text(number(last) - 20),
@@ -149,7 +153,7 @@ class Evaluations:
     def explanations(self) -> list[Said]:
         return [
             Said(at, {
-                "id": f"GT{serial:05d}", "maCoQuan": office_code(unit), "ky": code, "chiSo": "ABCDEK"[chance % 6],
+                "id": f"GT{serial:05d}", "maCoQuan": unit.new_code, "ky": code, "chiSo": "ABCDEK"[chance % 6],
                 "nguyenNhan": list(CAUSES)[chance % len(CAUSES)], "soVanBan": f"{serial}/BC-UBND", "ngayGui": wire(at),
                 "ngayKetLuan": None if chance % 3 else wire(at),
                 "ketLuan": None if chance % 3 else list(DECISIONS)[chance % len(DECISIONS)], "capNhat": wire(at),
@@ -163,7 +167,8 @@ class Evaluations:
     def actions(self) -> list[Said]:
         return [
             Said(at, {
-                "id": f"KP{serial:05d}", "maCoQuan": office_code(unit), "maGiaiTrinh": f"GT{serial:05d}" if chance % 2 else None,
+                "id": f"KP{serial:05d}", "maCoQuan": unit.new_code,
+                "maGiaiTrinh": self._explained(serial) if chance % 2 else None,
                 "bienPhap": list(REMEDIES)[chance % len(REMEDIES)], "hanHoanThanh": day_text(at // DAY + 30),
                 "ngayHoanThanh": None if chance % 4 else day_text(at // DAY), "soMinhChung": None, "capNhat": wire(at),
                 "nguoiPhuTrach": f"Cán Bộ Khắc Phục Mẫu {unit.index:03d}", "noiDung": "Biện pháp khắc phục mẫu",
@@ -172,12 +177,17 @@ class Evaluations:
             for serial, at, unit, _, chance, _ in self._service(5, 12)
         ]  # fmt: skip
 
+    def _explained(self, serial: int) -> str | None:
+        """An explanation that an action may belong to."""
+        found = self.explanations
+        return found[serial % len(found)].fields["id"] if found else None
+
     @cached_property
     def disputes(self) -> list[Said]:
         codes = self.city.dossiers.code
         return [
             Said(at, {
-                "id": f"KN{serial:05d}", "maCoQuan": office_code(unit), "loaiBanGhi": "dossier",
+                "id": f"KN{serial:05d}", "maCoQuan": unit.new_code, "loaiBanGhi": "dossier",
                 "maBanGhi": codes[chance % len(codes)] if codes else f"H29-{serial}",
                 "lyDo": list(DISPUTE_REASONS)[chance % len(DISPUTE_REASONS)], "ngayGui": wire(at),
                 "ngayKetLuan": None, "ketLuan": None, "capNhat": wire(at),
@@ -234,24 +244,12 @@ class Evaluations:
         return written
 
 
-def map_code(unit: Unit) -> str:
-    return f"BD.{unit.index + 1:03d}"
-
-
-def office_code(unit: Unit) -> str:
-    return unit.new_code
-
-
-def survey_code(unit: Unit) -> str:
-    return f"MT{unit.gso_code or unit.code.removeprefix('HCM.')}"
-
-
 def day_text(day: int) -> str:
     return (EPOCH + timedelta(days=day)).strftime("%d/%m/%Y")
 
 
 def excel_csv(columns: tuple[str, ...], rows: list[dict[str, Any]], form: str = "NFC") -> bytes:
-    """CSV as Excel with Vietnamese settings saves it: UTF-8 with a mark, semicolons, decimal commas stay points, CRLF."""
+    """CSV as Excel with Vietnamese settings saves it: UTF-8 with a mark, semicolons, decimal commas, CRLF."""
     return unicodedata.normalize(form, _csv(columns, rows, ";")).encode("utf-8-sig")  # type: ignore[arg-type]
 
 
@@ -264,8 +262,12 @@ def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]], delimiter: str) -
     handle = io.StringIO(newline="")
     writer = csv.DictWriter(handle, columns, delimiter=delimiter, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _excel(value) for name, value in row.items()} for row in rows)
     return handle.getvalue()
+
+
+def _excel(value: Any) -> Any:
+    return str(value).replace(".", ",") if isinstance(value, float) else value
 
 
 def workbook(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> bytes:

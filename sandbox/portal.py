@@ -6,7 +6,6 @@ min(6, 6·(n/d)/0.9), 0 when d = 0; the total is their sum. Shown with two decim
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
@@ -26,17 +25,6 @@ NAMES = {
     "PETITION_CLASSIFICATION_STAFF": "Tỷ lệ PAKN về hành vi cán bộ, công chức, viên chức",
 }
 Number = int | float
-# The other groups of Decision 766, with their most points; the sandbox draws their scores, nothing is computed from them.
-GROUPS = {
-    "service-results": 100,
-    "transparency": 18,
-    "dvc-progress-tree": 20,
-    "provide-online-tree": 12,
-    "formality-online-payment-tree": 10,
-    "dossier-digitized": 22,
-}
-LEGACY_SERVICE = "report_tinh_766_service"
-LEGACY_KEYS = {"CKMB": 18, "TDGQ": 20, "CLGQ": 12, "TTTT": 10, "MDSH": 22, "MDHL": 18}
 
 
 def two_decimals(value: Fraction) -> Number:
@@ -141,74 +129,6 @@ class Portal:
         overview = _row(1, ROOT_DEPARTMENT, "UBND Thành phố Hồ Chí Minh", "PROVINCE", "PROVINCE", "level_1", city)
         overview["departmentCode"] = "H29"
         return {"code": "OK", "data": {"overview": overview, "evaluation": rows}}
-
-    # -- the other groups, and the API to 2025 -------------------------------------------------------------------------
-
-    def group_answer(
-        self, group: str, year: int, kind: str, part: int, now: int, page: int, size: int
-    ) -> dict[str, Any]:
-        """Body of one of the other groups for a calendar window: a total per unit, one metric, null where nothing counts."""
-        if group not in GROUPS:
-            return {"code": "NOT_FOUND", "message": f"unknown group {group}"}
-        most = GROUPS[group]
-        rows = []
-        for place, unit in enumerate(self.listed, 1):
-            if (page - 1) * size < place <= page * size:
-                score = drawn(f"{group}|{year}|{kind}|{part}|{unit.code}|{self.city.options.seed}", most)
-                if unit.index % 41 == 7:
-                    score = None  # nothing to count: null is not zero
-                rows.append(
-                    _group_row(place, unit.department_id, unit.portal_name, unit.is_commune, group, score, most)
-                )
-        overview = _group_row(
-            1, ROOT_DEPARTMENT, "UBND Thành phố Hồ Chí Minh", False, group,
-            drawn(f"{group}|{year}|{kind}|{part}|{self.city.options.seed}", most), most,
-        )  # fmt: skip
-        return {"code": "OK", "data": {"overview": overview, "evaluation": rows}}
-
-    def legacy_answer(self, year: int, kind: str, part: int) -> list[dict[str, Any]]:
-        """Rows of the API to 2025. Every fifth unit has CLGQ and TTTT in each other's place, as published sources had."""
-        rows = []
-        for unit in self.listed:
-            points = {
-                key: drawn(f"{key}|{year}|{kind}|{part}|{unit.code}|{self.city.options.seed}", most)
-                for key, most in LEGACY_KEYS.items()
-            }
-            total = round(sum(points.values()), 2)
-            if unit.index % 5 == 2:
-                points["CLGQ"], points["TTTT"] = points["TTTT"], points["CLGQ"]
-            rows.append(
-                {"departmentId": unit.department_id, "departmentName": unit.portal_name, **points, "TONG_SCORE": total}
-            )
-        return rows
-
-
-def drawn(seed: str, most: int) -> float:
-    """A score between six tenths of the most and the most, the same for the same seed."""
-    share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4]) / 2**32
-    return round(most * (0.6 + 0.4 * share), 2)
-
-
-def _group_row(
-    place: int, id_: str, name: str, is_commune: bool, group: str, score: float | None, most: int
-) -> dict[str, Any]:
-    return {
-        "stt": place,
-        "departmentId": id_,
-        "departmentName": name,
-        "departmentType": "COMMUNE_PEOPLE_COMMITTEE" if is_commune else "PROVINCIAL_DEPARTMENT",
-        "departmentLevel": "COMMUNE" if is_commune else "PROVINCE",
-        "agencyLevel": "level_2",
-        "totalScore": score,
-        "totalMaxScore": most,
-        "ratio": None if score is None else round(100 * score / most, 2),
-        "scoreDelta": None,
-        "metrics": [
-            {"code": group.upper().replace("-", "_"), "name": group, "numerator": None, "denominator": None, "ratio": None,
-             "score": score, "maxScore": most}
-        ],
-        "averageScore": None,
-    }  # fmt: skip
 
 
 def _row(place: int, id_: str, name: str, kind: str, level: str, agency: str, counts: Counts) -> dict[str, Any]:

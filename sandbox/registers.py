@@ -67,6 +67,15 @@ class Unit:
         return f"KT-{self.gso_code or self.code.removeprefix('HCM.')}"
 
     @property
+    def map_code(self) -> str:
+        """On the institutional map."""
+        return f"BD.{self.index + 1:03d}"
+
+    @property
+    def survey_code(self) -> str:
+        return f"MT{self.gso_code or self.code.removeprefix('HCM.')}"
+
+    @property
     def department_id(self) -> str:
         """Looks like the portal's identifiers; made from our own code, so no real agency's."""
         tail = uuid.uuid5(uuid.NAMESPACE_URL, f"sandbox:{self.code}").hex
@@ -140,8 +149,19 @@ def procedures() -> tuple[Procedure, ...]:
 
 @dataclass(frozen=True)
 class Device:
+    """A machine on which citizens rate; one with `valid_to` is out of use and in no rating."""
+
     code: str
     unit: int
+    kind: str = "KIOSK"
+    valid_to: str | None = None
+
+
+@lru_cache(maxsize=1)
+def retired_devices() -> tuple[Device, ...]:
+    """Tablets that some communes no longer use."""
+    communes = (unit.index for unit in units() if unit.is_commune and unit.index % 25 == 0)
+    return tuple(Device(f"TABLET-{index:04d}", index, "TABLET", "20260701") for index in communes)
 
 
 @lru_cache(maxsize=1)
@@ -172,12 +192,12 @@ def unit_records() -> list[dict[str, Any]]:
             "DanhSachThietBi": [
                 {
                     "MaThietBi": device.code,
-                    "LoaiThietBi": "KIOSK",
+                    "LoaiThietBi": device.kind,
                     "NoiDat": "Bộ phận Một cửa",
                     "NgayBatDau": "20250701",
-                    "NgayKetThuc": None,
+                    "NgayKetThuc": device.valid_to,
                 }
-                for device in devices()
+                for device in (*devices(), *retired_devices())
                 if device.unit == unit.index
             ],
         }
@@ -248,9 +268,9 @@ def code_records() -> list[dict[str, Any]]:
             ("portal", "unit", unit.department_id, unit.code, "good"),
             ("portal", "unit", unit.new_code, unit.code, "good"),
             ("inspection", "unit", unit.inspection_code, unit.code, "good"),
-            ("institutional", "unit", f"BD.{unit.index + 1:03d}", unit.code, "good"),
+            ("institutional", "unit", unit.map_code, unit.code, "good"),
             ("unit_office", "unit", unit.new_code, unit.code, "good"),
-            ("survey", "unit", f"MT{unit.gso_code or unit.code.removeprefix('HCM.')}", unit.code, "good"),
+            ("survey", "unit", unit.survey_code, unit.code, "good"),
         ]
     found.append(("tthc", "unit", IGNORED_UNIT_CODE, None, "ignored"))
     found.append(("portal", "unit", IGNORED_UNIT_CODE, None, "ignored"))

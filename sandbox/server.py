@@ -22,12 +22,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox import drops
+from sandbox import drops, indices
 from sandbox.evaluations import Evaluations
 from sandbox.faults import Faults
 from sandbox.generator import City
 from sandbox.petitions import PetitionFeed
-from sandbox.portal import LEGACY_SERVICE, Portal
+from sandbox.portal import Portal
 from sandbox.records import DossierFeed, RatingFeed, parse_wire, wire
 from sandbox.registers import ROOT_DEPARTMENT, code_records, procedure_records, unit_records
 from sandbox.sync import SyncFeed, portal_copy
@@ -60,6 +60,7 @@ class Sandbox:
 
     def __post_init__(self) -> None:
         self.portal = Portal(self.city)
+        self.indices = indices.Indices(self.city, self.portal)
         self.ratings = RatingFeed(self.city)
         self.copy = portal_copy(self.city)
         self.evaluations = Evaluations(self.city)
@@ -207,41 +208,54 @@ def build_app(sandbox: Sandbox) -> Starlette:
 
         return run
 
-    async def group_evaluation(request: Request) -> Response:
-        """The groups that know calendar months, quarters and years only."""
-        body = await _body(request)
-        kind = body.get("timeType")
-        year = _whole(body.get("year"), "year", 2020, 2100)
-        if kind not in ("month", "quarter", "year"):
-            raise BadRequest(f"timeType: month, quarter or year is needed, got {kind!r}")
-        part = 0 if kind == "year" else _whole(body.get(kind), kind, 1, 12 if kind == "month" else 4)
+    def calendar_window(asked: dict[str, Any]) -> tuple[date, date]:
+        kind = asked.get("timeType")
+        year = _whole(asked.get("year"), "year", 2000, 2100)
+        part = 1 if kind == "year" else _whole(asked.get(str(kind)), str(kind), 1, 12)
+        try:
+            return indices.calendar_window(kind, year, part)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+
+    def evaluation_page(body: dict[str, Any]) -> tuple[int, int]:
+        if body.get("rootDepartmentId", ROOT_DEPARTMENT) != ROOT_DEPARTMENT:
+            raise BadRequest(f"unknown rootDepartmentId {body['rootDepartmentId']!r}")
         page = _whole(body.get("currentPage", 1), "currentPage", 1, 10**6)
-        size = _whole(body.get("pageSize", 100), "pageSize", 1, 200)
-        group = request.path_params["group"]
-        return reply(sandbox.portal.group_answer(group, year, kind, part, sandbox.now, page, size), 201)
+        return page, _whole(body.get("pageSize", 100), "pageSize", 1, 1000)
+
+    def calendar_group(path: str) -> Handler:
+        """The groups that know calendar months, quarters and years only."""
+
+        async def run(request: Request) -> Response:
+            body = await _body(request)
+            first, last = calendar_window(body)
+            page, size = evaluation_page(body)
+            return reply(sandbox.indices.answer(path, first, last, sandbox.now, page, size), 201)
+
+        return run
 
     async def legacy(request: Request) -> Response:
         """The API to 2025: one form field `params` with JSON in it."""
-        form = parse_qs((await request.body()).decode())
+        form = parse_qs((await request.body()).decode("utf-8", "replace"))
         try:
             asked = orjson.loads((form.get("params") or [""])[0])
         except orjson.JSONDecodeError:
             raise BadRequest("params: JSON is needed") from None
-        if asked.get("service") != LEGACY_SERVICE or asked.get("provinceCode") != "H29":
-            raise BadRequest(f"unknown service {asked.get('service')!r} or province")
-        kind = asked.get("timeType")
-        part = 0 if kind == "year" else _whole(asked.get(str(kind)), str(kind), 1, 12)
-        return reply({"code": "OK", "data": sandbox.portal.legacy_answer(int(asked["year"]), str(kind), part)})
+        if not isinstance(asked, dict) or asked.get("service") != indices.LEGACY_SERVICE:
+            raise BadRequest(f"params.service: only {indices.LEGACY_SERVICE} is here")
+        if asked.get("provinceCode") != indices.LEGACY_PROVINCE:
+            raise BadRequest(f"params.provinceCode: only {indices.LEGACY_PROVINCE} is here")
+        first, last = calendar_window(asked)
+        if first.year not in indices.LEGACY_YEARS:
+            raise BadRequest(f"params.year: {first.year} is not in this service")
+        return reply({"code": "OK", "data": sandbox.indices.legacy(first, last)})
 
     async def evaluation(request: Request) -> Response:
         body = await _body(request)
         first, last = _day(body.get("fromDate"), "fromDate"), _day(body.get("toDate"), "toDate")
         if last < first:
             raise BadRequest(f"toDate {last} is before fromDate {first}")
-        if body.get("rootDepartmentId", ROOT_DEPARTMENT) != ROOT_DEPARTMENT:
-            raise BadRequest(f"unknown rootDepartmentId {body['rootDepartmentId']!r}")
-        page = _whole(body.get("currentPage", 1), "currentPage", 1, 10**6)
-        size = _whole(body.get("pageSize", 100), "pageSize", 1, 1000)
+        page, size = evaluation_page(body)
         return reply(sandbox.portal.answer(first, last, sandbox.now, page, size), 201)
 
     async def health(_: Request) -> Response:
@@ -300,10 +314,13 @@ def build_app(sandbox: Sandbox) -> Starlette:
                 guarded(evaluation, refuse),
                 methods=["POST"],
             ),
-            Route(
-                "/portal/api/v1/reporting/evaluation/{group}",
-                guarded(group_evaluation, refuse),
-                methods=["POST"],
+            *(
+                Route(
+                    f"/portal/api/v1/reporting/evaluation/{path}",
+                    guarded(calendar_group(path), refuse),
+                    methods=["POST"],
+                )
+                for path in indices.PATHS
             ),
             Route("/portal/jsp/rest.jsp", guarded(legacy, refuse), methods=["POST"]),
             *(
