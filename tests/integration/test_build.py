@@ -41,6 +41,7 @@ def load(settings: Settings, feed: str, rows: Rows, deleted: tuple[str, ...] = (
         ).fetchone()
         assert row is not None
         batch_id = int(row[0])
+        connection.execute("select raw.ensure_partition(%s, %s)", (feed, batch_id))
         for key, columns in rows:
             _insert(connection, feed, {"record_key": key, "op": "upsert", "batch_id": batch_id, **columns})
         for key in deleted:

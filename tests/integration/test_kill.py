@@ -91,7 +91,7 @@ LEDGER = {
     "ops.batch": ("batch_id", "landing_uri", "landing_sha256", "started_at", "loaded_at", "window_end", "window_start")
 }
 BUILT = {
-    "core.core_dossier": ("batch_id",),
+    "core.core_dossier": ("batch_id", "first_batch_id", "first_result_batch_id"),
     "facts.fct_a_timeliness": ("batch_id",),
     "marts.index_score": (),
     "marts.k_score": (),
