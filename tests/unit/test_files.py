@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,34 @@ def test_a_sheet_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) 
     path = write_xlsx(tmp_path / "a.xlsx", [HEADER, *ROWS], title="Trang 1")
     with pytest.raises(PermanentError, match="no sheet 'Kiểm tra niêm yết'; its sheets are Trang 1"):
         read(path)
+
+
+SELF = ["Mã dòng", "Mã cơ quan", "Tên cơ quan", "Kỳ đánh giá", "Tiêu chí", "Điểm tự chấm", "Điểm tối đa", "Ngày lập"]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "written", "taken"),
+    [
+        (";", "utf-8-sig", "8,5", "8.5"),
+        ("\t", "utf-16", "-0,25", "-0.25"),
+        (";", "utf-8-sig", "8.5", "8.5"),
+        (";", "utf-8-sig", "1.234,5", "1.234,5"),  # which sign is which is not guessed: the door quarantines it
+        (",", "utf-8-sig", "8,5", "8,5"),
+    ],
+)
+def test_a_decimal_comma_is_read_where_the_comma_separates_nothing(
+    tmp_path: Path, delimiter: str, encoding: str, written: str, taken: str
+) -> None:
+    row = ["1,5", "H29.01", "Sở Một, Hai", "2026-Q3", "TC1", written, "10", "01/10/2026"]
+    found = read(write_csv(tmp_path / "a.csv", [SELF, row], delimiter, encoding), "self_evaluation")
+    assert [r["Điểm tự chấm"] for r in found] == [taken]
+    assert found[0]["Mã dòng"] == "1,5" and found[0]["Tên cơ quan"] == "Sở Một, Hai"  # texts stay as they are
+
+
+def test_headers_from_a_mac_and_unicode_text_are_the_same_columns(tmp_path: Path) -> None:
+    row = ["D1", "H29.01", "Sở Một", "2026-Q3", "TC1", "8", "10", "01/10/2026"]
+    apart = [unicodedata.normalize("NFD", name) for name in SELF]
+    assert apart != SELF
+    mac = read(write_csv(tmp_path / "mac.csv", [apart, row], ";"), "self_evaluation")
+    unicode_text = read(write_csv(tmp_path / "unicode.csv", [SELF, row], "\t", "utf-16"), "self_evaluation")
+    assert mac == unicode_text == [dict(zip(SELF, row, strict=True))]

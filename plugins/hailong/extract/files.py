@@ -47,6 +47,7 @@ from hailong.extract.records import Bad, moment
 
 FORMATS = (".csv", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 CHUNK = 1000
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SEPARATOR_LINE = re.compile(r"sep=(.)")
 Reader = Callable[[Mapping[str, Any]], Any]
 
@@ -126,10 +127,14 @@ class DroppedFile:
                 if told:
                     given, first = told[1], handle.readline()
                 handle.seek(0)
-                reader = csv.reader(handle, delimiter=given or max(",;\t|", key=first.count))
+                delimiter = given or max(",;\t|", key=first.count)
+                reader = csv.reader(handle, delimiter=delimiter)
                 if told:
                     next(reader)
                 header = self._header(next(reader, None))
+                # Where the comma is the decimal sign, Excel puts something else between the columns.
+                decimals = set() if delimiter == "," or self.mapping else _number_fields(self.contract)
+                numbers = [place for place, name in enumerate(header) if name in decimals]
                 for row in reader:
                     if not any(row):
                         continue
@@ -138,6 +143,9 @@ class DroppedFile:
                             "unreadable_record", f"line {reader.line_num}: {len(row)} fields, header has {len(header)}"
                         )
                         continue
+                    for place in numbers:
+                        if _DECIMAL_COMMA.fullmatch(row[place].strip()):
+                            row[place] = row[place].replace(",", ".")
                     yield dict(zip(header, row, strict=True))
         except UnicodeDecodeError:
             raise PermanentError(
@@ -277,6 +285,10 @@ def last_day(until: datetime, zone: ZoneInfo) -> date:
 def _source_fields(contract: Contract) -> list[str]:
     """Fields a file must have to be read without a mapping: all of the contract but the bookkeeping ones."""
     return [column.source for column in contract.columns if column.source and column.hashed]
+
+
+def _number_fields(contract: Contract) -> set[str]:
+    return {column.source for column in contract.columns if column.source and column.type == "numeric"}
 
 
 def _cell_text(cell: object) -> str:
