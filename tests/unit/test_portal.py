@@ -328,6 +328,25 @@ def test_the_points_tell_which_of_the_two_online_keys_is_which() -> None:
     assert {r["totalMaxScore"] for (group, _), r in found.items() if group == "formality-online-payment-tree"} == {10}
 
 
+@pytest.mark.parametrize(
+    ("scores", "rule"),
+    [
+        ([{"TTTT": 11.5, "CLGQ": 9.5}, {"TTTT": 8, "CLGQ": 7}], "indices_swapped"),
+        ([{"TTTT": 9, "CLGQ": 9.5}, {"TTTT": None, "CLGQ": 10}], "indices_undecided"),
+        ([{"TTTT": 10.5, "CLGQ": 9.5}, {"TTTT": 9, "CLGQ": 11}], "indices_undecided"),  # no order fits
+        ([{"TTTT": 9, "CLGQ": 10.01}], None),
+        ([], None),
+    ],
+)
+def test_indices_under_each_others_key_are_found_and_said(scores: list[dict[str, float]], rule: str | None) -> None:
+    _, snapshots = legacy([legacy_row(str(place), **each) for place, each in enumerate(scores)])
+    for _ in range(2):  # a read that starts over says it once
+        list(snapshots)
+    found = snapshots.findings()
+    assert [f["rule"] for f in found] == ([rule] if rule else [])
+    assert not found or (found[0]["records"] == 3 and "2025-08-01 – 2025-08-31" in found[0]["detail"])
+
+
 def test_a_key_that_is_missing_is_no_record_and_a_row_of_another_shape_goes_to_the_door() -> None:
     row = legacy_row("a")
     del row["MDSH"]

@@ -1,4 +1,5 @@
 -- Grain: one row per unit and window of the portal's satisfaction group, the latest answer (window_to inclusive).
+-- Only answers by the method that the roles are known of: the old one gave a total without its parts.
 {{ config(unique_key=['unit_code', 'window_from', 'window_to']) }}
 
 with evaluations as (
@@ -24,7 +25,12 @@ newest as (
         units.unit_code as known_unit_code
     from evaluations
     inner join units on evaluations.unit_code = units.unit_code
-    where evaluations.group_code in (select roles.group_code from roles)
+    where (evaluations.group_code, evaluations.metric_version) in (
+        select
+            roles.group_code,
+            roles.metric_version
+        from roles
+    )
     order by
         units.unit_code,
         evaluations.window_from,

@@ -33,6 +33,11 @@ LEGACY_GROUPS = {
     "MDHL": ("handling-satisfaction", 18),
     "TONG_SCORE": ("service-results", 100),
 }
+# What is said of windows in which the two keys cannot be taken as they are.
+DOUBTS = {
+    "indices_swapped": "online service and online payment stood under each other's key, told apart by their most points",
+    "indices_undecided": "online service and online payment cannot be told apart by their points, taken as they are named",
+}
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,17 @@ class Snapshots:
     progress: Callable[[str], None] | None = None
     taken: list[dict[str, Any]] = field(default_factory=list, init=False)
     _known: set[tuple[Question, int, frozenset[str]]] = field(default_factory=set, init=False)
+    _doubts: dict[str, list[Window]] = field(default_factory=dict, init=False)
+
+    def findings(self) -> list[dict[str, Any]]:
+        """Windows of the old API whose CLGQ and TTTT stood under each other's key, or could not be told apart."""
+        return [
+            {"rule": rule, "field": "CLGQ, TTTT", "records": len(found), "detail": f"{DOUBTS[rule]}: {_listed(found)}"}
+            for rule, found in sorted(self._doubts.items())
+        ]
 
     def __iter__(self) -> Iterator[list[Any]]:
-        self.taken = []
+        self.taken, self._doubts = [], {}
         for number, question in enumerate(self.questions, 1):
             rows = 0
             read = self._legacy if question.style == "legacy" else self._pages
@@ -188,6 +201,8 @@ class Snapshots:
             message = str(answer.get("message") or "no message")[:200]
             raise PermanentError(f"{what}: the portal refused, code {answer.get('code')!r} ({message})")
         groups = legacy_groups(rows)
+        if doubt := legacy_doubt(rows):
+            self._doubts.setdefault(doubt, []).append(window)
         records = [record for row in rows for record in legacy_records(row, groups, window, at, c)]
         yield records
         for group, _ in groups.values():
@@ -266,6 +281,20 @@ def legacy_groups(rows: list[Any]) -> dict[str, tuple[str, int]]:
     if _highest(rows, "TTTT") > most >= _highest(rows, "CLGQ"):
         groups["CLGQ"], groups["TTTT"] = groups["TTTT"], groups["CLGQ"]
     return groups
+
+
+def legacy_doubt(rows: list[Any]) -> str | None:
+    """What is odd about the two keys: swapped, or not to be told apart; None when the points speak for the usual order."""
+    most = LEGACY_GROUPS["TTTT"][1]
+    clgq, tttt = _highest(rows, "CLGQ") > most, _highest(rows, "TTTT") > most
+    if tttt and not clgq:
+        return "indices_swapped"
+    return "indices_undecided" if rows and clgq == tttt else None
+
+
+def _listed(found: list[Window]) -> str:
+    told = [f"{window.first} – {window.last}" for window in found[:5]]
+    return ", ".join(told) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
 
 
 def _highest(rows: list[Any], key: str) -> float:

@@ -273,7 +273,7 @@ def _source(read: Read, window: Window | None) -> Iterator[Source]:
             taken = Snapshots(read.contract.feed, client, connector, asked, read.clock, read.progress)
             yield Source(
                 f"{connector.system}{connector.path}", "snapshot", lambda: taken, lambda: None, lambda: taken.taken,
-                client.findings,
+                lambda: [*client.findings(), *taken.findings()],
             )  # fmt: skip
         else:
             raise PermanentError(f"{read.contract.feed}: {read.contract.path.name} has no window to ask for")
