@@ -1,6 +1,6 @@
 """`make bench`: measures side by side, prints whether each goal holds, writes docs/benchmarks.md; exit 1 when one does not.
 
-    python -m tests.bench [--rows 200000] [--rounds 3] [--large 10] [--only ours,minimum,dlt,large] [--no-report]
+python -m tests.bench [--rows 200000] [--rounds 3] [--large 10] [--only ours,minimum,dlt,large] [--no-report]
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Bench:
 
     def note(self, what: str, found: dict[str, Any]) -> None:
         self.measured.setdefault(what, []).append(found)
-        memory = f", peak memory {found['memory'] / MB:.0f} MB" if "memory" in found else ""
+        memory = f", {found['cpu']:.1f} s of CPU, {found['memory'] / MB:.0f} MB at most" if "memory" in found else ""
         print(
             f"  {what:<14} {found['received']:>9,} rows in {found['seconds']:7.2f} s, "
             f"{found['received'] / found['seconds']:>9,.0f} rows/s{memory}",
@@ -113,7 +113,9 @@ def _on(server: str, database: str) -> str:
 def _run(command: list[str], env: dict[str, str], **more: str) -> dict[str, Any]:
     done = subprocess.run(command, cwd=PROJECT, env=env | more, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        raise SystemExit(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+        )
     return dict(orjson.loads(done.stdout.strip().splitlines()[-1]))
 
 
@@ -334,7 +336,9 @@ def main() -> int:
                 _ours(bench, template, asked.large)
     goals = _goals(bench)
     for goal in goals:
-        print(f"{'holds         ' if goal.holds else 'DOES NOT HOLD '} {goal.what}: {goal.found} (wanted: {goal.wanted})")
+        print(
+            f"{'holds         ' if goal.holds else 'DOES NOT HOLD '} {goal.what}: {goal.found} (wanted: {goal.wanted})"
+        )
     if not asked.no_report:
         (PROJECT / "docs" / "benchmarks.md").write_text(_report(bench, goals, asked.rounds), encoding="utf-8")
         print("written to docs/benchmarks.md")

@@ -1,4 +1,6 @@
-"""The same pages by dlt: its declarative REST source and its PostgreSQL destination, as they come. Runs in its own environment."""
+"""The same pages by dlt: its declarative REST source and its PostgreSQL destination, as they come. Runs in an
+environment of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,22 +1,29 @@
 """The door, a page at a time: the same rows, hashes and rejects as `records.Converter`, column by column.
 
-Most values of a page are plain: texts, fourteen-digit times, codes that were seen before. They are read per column, and
-whatever is not plain makes its record take the slow way, alone. So there is one definition of what a record means,
-and a fast way to the same result (a property test compares the two).
+Most values of a page are plain: texts, fourteen-digit times, codes that were seen before. They are read per column, the
+items of nested lists too, and whatever is not plain makes its record take the slow way, alone. So there is one definition
+of what a record means, and a fast way to the same result (a property test compares the two).
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import unicodedata
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
+from itertools import accumulate, chain
+from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,19 +35,28 @@ from hailong.extract.records import (
     Converter,
     Reject,
     Row,
+    Step,
+    composed,
     flag_rules,
     is_versioned,
     moment,
-    problem_of_text,
+    number_json,
+    number_text,
+    without_halves,
 )
 from hailong.load.landing import ARROW, LandingWriter, record_schema, rows_to_batch
 
-MEMO = 50_000  # distinct values remembered per column
+MEMO = 8_192  # distinct values remembered per column
+MEMO_LENGTH = 200  # characters of a text that is worth remembering
 MISSING_AFTER = 100  # so many records without a field say that the source dropped it
+COLLECT_EVERY = 64  # pages between two looks for garbage
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOW = object()
-Plain = tuple[pa.Array, list[int]]
+_SPACED = re.compile(r"[\0-\x20]")  # blanks, null and the other control characters
+_ESCAPED = r'["\\\x00-\x1f]'  # what JSON does not take as it is
+_KEY_TYPES = frozenset({"text", "integer", "bigint", "date"})  # their text is the same in Arrow and in Python
+Records = list[dict[str, Any]]
 
 
 def land(
@@ -55,10 +71,32 @@ def land(
     PermanentError when a field that the contract requires is in no record: the source changed its shape.
     """
     door = Door(converter, watched, window)
-    for page in source:
-        door.pass_through(page, writer)
+    with _seldom_collected() as collect:
+        for page in source:
+            door.pass_through(page, writer)
+            collect()
     door.close()
     return door
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[Callable[[], None]]:
+    """Records are trees that free themselves; searching thousands of them for cycles costs as much as decoding them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    pages = 0
+
+    def collect() -> None:
+        nonlocal pages
+        pages += 1
+        if pages % COLLECT_EVERY == 0:
+            gc.collect()
+
+    try:
+        yield collect
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Door:
@@ -77,15 +115,10 @@ class Door:
         self._outside = 0
         self._page = PageConverter(converter)
 
-    def restart(self) -> None:
-        """The read begins again."""
-        self.seen, self.records, self._outside = {}, 0, 0
-        self._shapes.clear()
-
     def pass_through(self, page: list[Any], writer: LandingWriter) -> None:
         """One page, in the order of the source."""
         self.records += len(page)
-        self._shapes.update(tuple(record) for record in page if record.__class__ is dict)
+        self._shapes.update(map(tuple, (record for record in page if record.__class__ is dict)))
         batch, rejects = self._page.convert(page, writer.received)
         writer.add_page(batch, rejects, len(page))
         if self._watched and batch.num_rows:
@@ -133,7 +166,9 @@ class Door:
                 counts[name] += times
         for name in sorted(set(counts) - known, key=str):
             told = "the contract neither reads it nor leaves it out on purpose (ignoredFields)"
-            found.append({"rule": "new_field", "field": str(name)[:80], "records": counts[name], "detail": told})
+            found.append(
+                {"rule": "new_field", "field": without_halves(str(name))[:80], "records": counts[name], "detail": told}
+            )
         if self.records >= MISSING_AFTER:
             for column in self.contract.columns:
                 if column.source and not counts[column.source] and not counts[column.name]:
@@ -149,6 +184,17 @@ class Door:
         return found
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Columns that one reader made of a page, and the places whose records must take the slow way."""
+
+    columns: dict[str, pa.Array]
+    slow: Iterable[int] = ()
+
+
+Reader = Callable[[Records], Plain]
+
+
 class PageConverter:
     """Source records of a page to one Arrow batch (columns of a landing) and the rejects, each with its number."""
 
@@ -158,44 +204,48 @@ class PageConverter:
         self._columns = contract.columns
         self._schema = record_schema(contract.columns)
         self._keys = [column.name for column in contract.keys]
+        self._needed = [column.name for column in contract.columns if column.required]
         self._hashed = sorted(column.name for column in contract.columns if is_versioned(column))
-        zone = converter.zone
-        self._readers: dict[str, Callable[[list[dict[str, Any]]], dict[str, Plain]]] = {}
-        twins = {column.precision_of: column.name for column in contract.columns if column.precision_of}
-        for column in contract.columns:
-            if column.precision_of:
-                continue
-            if column.flag:
-                self._readers[column.name] = _flags(column)
-            elif column.type == "timestamptz" and not column.items:
-                self._readers[column.name] = _times(column, twins.get(column.name), zone)
-            elif column.type == "text" and not column.pseudonym and (column.key_position or _is_free(column)):
-                self._readers[column.name] = _texts(column)
-            else:
-                self._readers[column.name] = _remembered(converter, column)
+        self._only_slow = converter.only_keys or any(column.type not in _KEY_TYPES for column in contract.keys)
+        self._readers = _readers(converter, contract.columns, [converter.step(c.name)[0] for c in contract.columns])
 
     def convert(self, page: list[Any], received: int) -> tuple[pa.RecordBatch, list[tuple[int, Reject]]]:
-        """(rows, rejects) of a page whose first record is number `received` + 1 of the read."""
-        slow: set[int] = {place for place, record in enumerate(page) if record.__class__ is not dict}
+        """(rows in their order, rejects) of a page whose first record is number `received` + 1 of the read."""
+        if self._only_slow or not page:
+            rows, rejects = self._slowly(page, range(len(page)), received)
+            return rows_to_batch(rows, self._columns, self._schema), rejects
+        slow = {place for place, record in enumerate(page) if record.__class__ is not dict}
+        records = page if not slow else [record if record.__class__ is dict else {} for record in page]
         plain: dict[str, pa.Array] = {}
-        if self._converter.only_keys:
-            slow = set(range(len(page)))
-        else:
-            records = page if not slow else [record if record.__class__ is dict else {} for record in page]
-            for read in self._readers.values():
-                for name, (values, unread) in read(records).items():
-                    plain[name] = values
-                    slow.update(unread)
-            for name in self._keys:  # a key without value is a matter for the slow way, which says so
-                slow.update(np.flatnonzero(plain[name].is_null().to_numpy(zero_copy_only=False)).tolist())
-            for column in self._columns:
-                if column.required and not column.key_position:
-                    slow.update(np.flatnonzero(plain[column.name].is_null().to_numpy(zero_copy_only=False)).tolist())
+        for read in self._readers:
+            found = read(records)
+            plain.update(found.columns)
+            slow.update(found.slow)
+        for name in self._needed:  # a key or a needed column without value is a matter for the slow way, which says so
+            slow.update(_places(plain[name].is_null()))
+        keys = self._record_keys(plain)
+        slow.update(_places(pc.greater(pc.binary_length(keys), KEY_LIMIT)))
+        rows, rejects = self._slowly(page, sorted(slow), received)
+        if len(slow) == len(page):
+            return rows_to_batch(rows, self._columns, self._schema), rejects
+        fast = self._batch(keys, plain, len(page), received)
+        if slow:
+            keep = np.ones(len(page), bool)
+            keep[list(slow)] = False
+            fast = fast.filter(pa.array(keep))
+        if rows:
+            both = pa.Table.from_batches([fast, rows_to_batch(rows, self._columns, self._schema)])
+            fast = both.sort_by("seq").combine_chunks().to_batches()[0]
+        return fast, rejects
+
+    def _slowly(
+        self, page: list[Any], places: Iterable[int], received: int
+    ) -> tuple[list[tuple[int, Row]], list[tuple[int, Reject]]]:
         rows: list[tuple[int, Row]] = []
         rejects: list[tuple[int, Reject]] = []
-        for place in sorted(slow):
+        for place in places:
             record, number = page[place], received + place + 1
-            if isinstance(record, Bad):
+            if isinstance(record, Bad):  # a line of a file that is no record
                 rejects.append((number, Reject(None, record.rule, record.detail, "")))
                 continue
             outcome = self._converter.convert(record)
@@ -203,24 +253,13 @@ class PageConverter:
                 rows.append((number, outcome))
             else:
                 rejects.append((number, outcome))
-        if len(slow) == len(page):
-            return rows_to_batch(rows, self._columns, self._schema), rejects
-        fast = self._batch(plain, len(page), received)
-        if slow:
-            keep = np.ones(len(page), bool)
-            keep[list(slow)] = False
-            fast = fast.filter(pa.array(keep))
-        if rows:
-            both = pa.Table.from_batches([fast, rows_to_batch(rows, self._columns, self._schema)])
-            fast = both.combine_chunks().to_batches()[0]
-        return fast, rejects
+        return rows, rejects
 
-    def _batch(self, plain: dict[str, pa.Array], size: int, received: int) -> pa.RecordBatch:
-        keys = plain[self._keys[0]]
-        if len(self._keys) > 1:
-            keys = pc.binary_join_element_wise(*(_key_text(plain[name]) for name in self._keys), "|")
-        else:
-            keys = _key_text(keys)
+    def _record_keys(self, plain: dict[str, pa.Array]) -> pa.Array:
+        parts = [_as_text(plain[name]) for name in self._keys]
+        return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "|")
+
+    def _batch(self, keys: pa.Array, plain: dict[str, pa.Array], size: int, received: int) -> pa.RecordBatch:
         arrays = [
             keys,
             pa.array(["upsert"] * size, pa.string()),
@@ -231,205 +270,267 @@ class PageConverter:
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _hashes(self, plain: dict[str, pa.Array], size: int) -> pa.Array:
-        told = [
-            pc.binary_join_element_wise(pa.scalar(f"{name}="), _hash_text(plain[name]), "")
-            for name in self._hashed
-            if plain[name].null_count < size
-        ]
+        told: list[Any] = []
+        for name in self._hashed:
+            values = plain[name]
+            if values.null_count == 0:
+                told += [f"\0{name}=", _hash_text(values)]
+            elif values.null_count < size:
+                told.append(pc.binary_join_element_wise(f"\0{name}=", _hash_text(values), ""))
         if not told:
             return pa.array([hashlib.sha256(b"").hexdigest()] * size, pa.string())
-        joined = pc.binary_join_element_wise(*told, "\0", null_handling="skip").cast(pa.binary())
+        if all(isinstance(part, str) or part.null_count for part in told):
+            told.append(pa.array([""] * size, pa.string()))
+        joined = pc.binary_join_element_wise(*told, "", null_handling="skip").cast(pa.binary())
         sha256 = hashlib.sha256
-        return pa.array([sha256(value).hexdigest() for value in joined.to_pylist()], pa.string())
+        return pa.array([sha256(value[1:]).hexdigest() for value in joined.to_pylist()], pa.string())
 
 
-def _is_free(column: Column) -> bool:
-    """A text without a code list: few values repeat."""
-    return column.codes is None
+def _places(condition: pa.Array) -> list[int]:
+    """Where a condition holds; nothing where it cannot be said."""
+    found: list[int] = []
+    if pc.any(condition).as_py():
+        found = np.flatnonzero(condition.fill_null(False).to_numpy(zero_copy_only=False)).tolist()
+    return found
 
 
-def _key_text(values: pa.Array) -> pa.Array:
+def _as_text(values: pa.Array) -> pa.Array:
     return values if pa.types.is_string(values.type) else values.cast(pa.string())
 
 
 def _hash_text(values: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(values.type):
-        return values.cast(pa.int64()).cast(pa.string())
-    return values if pa.types.is_string(values.type) else values.cast(pa.string())
+        values = values.cast(pa.int64())
+    return _as_text(values)
 
 
-# -- readers of one column ----------------------------------------------------------------------------------------------
+# -- readers of columns -------------------------------------------------------------------------------------------------
 
 
-def _texts(column: Column) -> Callable[[list[dict[str, Any]]], dict[str, Plain]]:
-    field, name = column.source or "", column.name
-    longest = min(column.max_length, KEY_LIMIT // 4 if column.key_position else column.max_length)
+def _readers(converter: Converter, columns: tuple[Column, ...], steps: list[Step]) -> list[Reader]:
+    """One reader per column; a precision column is made with the time it belongs to."""
+    twins = {column.precision_of: column.name for column in columns if column.precision_of}
+    readers: list[Reader] = []
+    for index, (column, step) in enumerate(zip(columns, steps, strict=True)):
+        if column.precision_of:
+            continue
+        if column.flag:
+            readers.append(_flags(column))
+        elif column.items:
+            readers.append(_lists(converter, column, step, index, len(columns)))
+        elif column.type == "timestamptz":
+            readers.append(_times(column, twins.get(column.name), converter.zone))
+        elif column.type == "text" and not column.pseudonym and converter.known(column) is None:
+            readers.append(_texts(column, _Memo.of(column, step, index, len(columns))))
+        else:
+            readers.append(_remembered(column, _Memo.of(column, step, index, len(columns))))
+    return readers
 
-    def read(records: list[dict[str, Any]]) -> dict[str, Plain]:
-        slow: list[int] = []
-        values: list[str | None] = []
-        for place, record in enumerate(records):
-            value = record.get(field)
-            if value is None:
-                values.append(None)
-                continue
-            if value.__class__ is not str:
-                slow.append(place)
-                values.append(None)
-                continue
-            value = value.strip()
-            if not value.isascii():
-                value = unicodedata.normalize("NFC", value)
-            if "\0" in value or problem_of_text(value, longest) is not None:
-                slow.append(place)
-                values.append(None)
-                continue
-            values.append(value or None)
+
+def _values(records: Records, field: str) -> list[Any]:
+    try:
+        return list(map(itemgetter(field), records))
+    except KeyError:
+        return [record.get(field) for record in records]
+
+
+class _Memo(dict[Any, Any]):
+    """What the slow way makes of a value, remembered; `_SLOW` for what it rejects."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._read = read
+
+    @classmethod
+    def of(cls, column: Column, step: Step, index: int, width: int) -> _Memos:
+        field, is_numeric = column.source or "", column.type == "numeric"
+
+        def read(value: Any) -> Any:
+            values: list[Any] = [None] * width
+            try:
+                step({field: value}, values)
+            except Bad:
+                return None if value is None else _SLOW  # an empty needed value is looked for later
+            found = values[index]
+            return number_text(found) if is_numeric and found is not None else found
+
+        return _Memos(read)
+
+    def __missing__(self, value: Any) -> Any:
+        found = self._read(value)
+        # Equal is not the same for decimals (1.0, 1.00) and for the two zeros of a float.
+        if value.__class__ is Decimal or (value.__class__ is float and not value):
+            return found
+        if value.__class__ is str and len(value) > MEMO_LENGTH:
+            return found
+        if len(self) >= MEMO:
+            self.clear()
+        self[value] = found
+        return found
+
+
+class _Memos(dict[type, _Memo]):
+    """A memo per type: 1, 1.0 and true are equal and mean different things."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, kind: type) -> _Memo:
+        self[kind] = memo = _Memo(self._read)
+        return memo
+
+    def take(self, values: list[Any]) -> list[Any]:
+        kinds = set(map(type, values))
+        others = kinds - {str, type(None)}
         try:
-            return {name: (pa.array(values, pa.string()), slow)}
-        except (pa.ArrowInvalid, UnicodeEncodeError):  # half of a surrogate pair
-            return {name: (pa.nulls(len(records), pa.string()), list(range(len(records))))}
+            if len(others) <= 1:
+                return list(map(self[others.pop() if others else str].__getitem__, values))
+            return [self[value.__class__][value] for value in values]
+        except TypeError:  # a list or an object: nothing to remember it by
+            return [self[value.__class__][value] if _is_hashable(value) else _SLOW for value in values]
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _unread(found: list[Any]) -> list[int]:
+    """The places that the slow way must see; their values become empty."""
+    if _SLOW not in found:
+        return []
+    slow = [place for place, value in enumerate(found) if value is _SLOW]
+    for place in slow:
+        found[place] = None
+    return slow
+
+
+def _array(found: list[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
+    slow = _unread(found)
+    try:
+        return pa.array(found, kind), slow
+    except (pa.ArrowInvalid, UnicodeEncodeError):  # half of a surrogate pair
+        return pa.nulls(len(found), kind), list(range(len(found)))
+
+
+def _texts(column: Column, memos: _Memos) -> Reader:
+    """Texts that are not looked up. A column of plain codes and identifiers is taken as it is, all at once."""
+    field, name, longest = column.source or "", column.name, column.max_length
+
+    def read(records: Records) -> Plain:
+        values = _values(records, field)
+        try:
+            joined = "".join(values)
+        except TypeError:
+            joined = " "
+        if joined and joined.isascii() and not _SPACED.search(joined):
+            array = pa.array(values, pa.string())
+            lengths = pc.min_max(pc.binary_length(array)).as_py()
+            if lengths["min"] > 0 and lengths["max"] <= longest:
+                return Plain({name: array})
+        array, slow = _array(memos.take(values), pa.string())
+        return Plain({name: array}, slow)
 
     return read
 
 
-def _remembered(converter: Converter, column: Column) -> Callable[[list[dict[str, Any]]], dict[str, Plain]]:
+def _remembered(column: Column, memos: _Memos) -> Reader:
     """Columns whose values come again and again: each distinct value is read once, by the slow way."""
-    step, index = converter.step(column.name)
     field, name, kind = column.source or "", column.name, ARROW[column.type]
-    is_numeric = column.type == "numeric"
-    memo: dict[Any, Any] = {}
-    width = len(converter.columns)
 
-    def remember(value: Any) -> Any:
-        found: list[Any] = [None] * width
-        try:
-            step({field: value}, found)
-            read: Any = found[index]
-        except Bad:
-            read = _SLOW
-        if read is not _SLOW and is_numeric and read is not None:
-            read = format(read.normalize(), "f")
-        if len(memo) >= MEMO:
-            memo.clear()
-        memo[value.__class__, value] = read
-        return read
-
-    def read(records: list[dict[str, Any]]) -> dict[str, Plain]:
-        slow: list[int] = []
-        values: list[Any] = []
-        for place, record in enumerate(records):
-            value = record.get(field)
-            found: Any
-            if value is None:
-                found = None if column.type != "jsonb" else "[]"
-            elif value.__class__ is list:
-                found = _SLOW if value else "[]"
-            else:
-                try:
-                    found = memo.get((value.__class__, value), memo)
-                    if found is memo:
-                        found = remember(value)
-                except TypeError:
-                    found = _SLOW
-            if found is _SLOW:
-                slow.append(place)
-                found = None
-            values.append(found)
-        if column.pseudonym or column.flag:  # a replayed payload carries them ready-made
-            slow.extend(place for place, record in enumerate(records) if column.name in record)
-        return {name: (pa.array(values, kind), slow)}
+    def read(records: Records) -> Plain:
+        array, slow = _array(memos.take(_values(records, field)), kind)
+        if column.pseudonym:  # a replayed payload carries them ready-made
+            slow += [place for place, record in enumerate(records) if name in record]
+        return Plain({name: array}, slow)
 
     return read
 
 
-def _flags(column: Column) -> Callable[[list[dict[str, Any]]], dict[str, Plain]]:
+def _flags(column: Column) -> Reader:
     rules = flag_rules(column)
     name = column.name
 
-    def read(records: list[dict[str, Any]]) -> dict[str, Plain]:
-        values = [False] * len(records)
-        slow: list[int] = []
+    def read(records: Records) -> Plain:
+        slow = [place for place, record in enumerate(records) if name in record]
+        found: set[int] = set()
         for field, search in rules:
-            for place, record in enumerate(records):
-                value: Any = record.get(field)
+            for place, value in enumerate(_values(records, field)):
                 if value.__class__ is str:
-                    if not value.isascii():
-                        value = unicodedata.normalize("NFC", value)
-                    if search(value):
-                        values[place] = True
+                    if search(composed(value)):
+                        found.add(place)
                 elif value is not None:
                     slow.append(place)
-        slow.extend(place for place, record in enumerate(records) if name in record)
-        return {name: (pa.array(values, pa.bool_()), slow)}
+        flags = np.zeros(len(records), bool)
+        flags[list(found)] = True
+        return Plain({name: pa.array(flags)}, slow)
 
     return read
 
 
-def _times(column: Column, twin: str | None, zone: ZoneInfo) -> Callable[[list[dict[str, Any]]], dict[str, Plain]]:
+def _times(column: Column, twin: str | None, zone: ZoneInfo) -> Reader:
+    """Times of fourteen digits and days of eight, all at once; other forms one by one, remembered."""
     field, name = column.source or "", column.name
-    memo: dict[Any, Any] = {}
 
-    def remember(value: Any) -> Any:
+    def one(value: Any) -> Any:
         try:
             at, is_date = moment(value, zone)
-            found: Any = None if at is None else ((at - _EPOCH) // timedelta(microseconds=1), is_date)
         except Bad:
-            found = _SLOW
-        if len(memo) >= MEMO:
-            memo.clear()
-        memo[value.__class__, value] = found
-        return found
+            return _SLOW
+        return None if at is None else ((at - _EPOCH) // timedelta(microseconds=1), is_date)
 
-    def read(records: list[dict[str, Any]]) -> dict[str, Plain]:
+    memos = _Memos(one)
+
+    def read(records: Records) -> Plain:
         size = len(records)
-        micros = np.zeros(size, np.int64)
-        empty = np.ones(size, bool)
-        is_date = np.zeros(size, bool)
+        values = _values(records, field)
+        micros, empty, is_date = np.zeros(size, np.int64), np.ones(size, bool), np.zeros(size, bool)
+        other: Any
+        try:
+            texts = pa.array(values, pa.string())
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+            other = range(size)
+        else:
+            if texts.null_count < size:
+                lengths = pc.binary_length(texts).fill_null(0).to_numpy(zero_copy_only=False)
+                done = texts.is_null().to_numpy(zero_copy_only=False)
+                for width, days_only in ((14, False), (8, True)):
+                    at = np.flatnonzero(lengths == width)
+                    if not len(at):
+                        continue
+                    seconds, good = _stamps(texts.take(pa.array(at)), width, zone)
+                    at, seconds = at[good], seconds[good]
+                    micros[at], empty[at], is_date[at], done[at] = seconds * 1_000_000, False, days_only, True
+                other = np.flatnonzero(~done)
+            else:
+                other = ()
         slow: list[int] = []
-        places: list[int] = []
-        stamps: list[str] = []
-        for place, record in enumerate(records):
-            value = record.get(field)
-            if value is None:
-                continue
-            if value.__class__ is str and len(value) == 14 and value.isascii():
-                places.append(place)
-                stamps.append(value)
-                continue
-            try:
-                found = memo.get((value.__class__, value), memo)
-                if found is memo:
-                    found = remember(value)
-            except TypeError:
-                found = _SLOW
-            if found is _SLOW:
-                slow.append(place)
-            elif found is not None:
-                micros[place], is_date[place] = found
-                empty[place] = False
-        if places:
-            at = np.array(places)
-            seconds, good = _stamps(stamps, zone)
-            micros[at] = seconds * 1_000_000
-            empty[at] = ~good
-            slow.extend(at[~good].tolist())
-        times = pa.array(micros, pa.int64(), mask=empty).cast(ARROW["timestamptz"])
-        result = {name: (times, slow)}
+        if len(other):
+            for place, found in zip(other, memos.take([values[place] for place in other]), strict=True):
+                if found is _SLOW:
+                    slow.append(int(place))
+                elif found is not None:
+                    micros[place], is_date[place] = found
+                    empty[place] = False
+        result = {name: pa.array(micros, pa.int64(), mask=empty).cast(ARROW["timestamptz"])}
         if twin is not None:
-            result[twin] = (pa.array(is_date, pa.bool_(), mask=empty), [])
-        return result
+            result[twin] = pa.array(is_date, pa.bool_(), mask=empty)
+        return Plain(result, slow)
 
     return read
 
 
-def _stamps(stamps: Sequence[str], zone: ZoneInfo) -> tuple[Any, Any]:
-    """(UTC seconds, whether it could be read) of yyyyMMddHHmmss texts in ASCII."""
-    digits = np.frombuffer("".join(stamps).encode(), np.uint8).reshape(len(stamps), 14).astype(np.int64) - 48
+def _stamps(stamps: pa.Array, width: int, zone: ZoneInfo) -> tuple[Any, Any]:
+    """(UTC seconds, whether it could be read) of texts of `width` bytes, yyyyMMdd or yyyyMMddHHmmss."""
+    content = np.frombuffer(stamps.buffers()[2], np.uint8, count=len(stamps) * width)
+    digits = content.reshape(len(stamps), width).astype(np.int64) - 48
     good: Any = ((digits >= 0) & (digits <= 9)).all(axis=1)
-    digits = np.where(good[:, None], digits, 0)
-    number = digits @ (10 ** np.arange(13, -1, -1, dtype=np.int64))
-    day, clock = np.divmod(number, 1_000_000)
+    number = np.where(good, digits @ (10 ** np.arange(width - 1, -1, -1, dtype=np.int64)), 0)
+    day, clock = np.divmod(number, 1_000_000) if width == 14 else (number, np.zeros_like(number))
     distinct, inverse = np.unique(day, return_inverse=True)
     starts = np.array([_day_start(int(value), zone) for value in distinct], np.int64)[inverse]
     hour, rest = np.divmod(clock, 10_000)
@@ -453,3 +554,93 @@ def _day_start(number: int, zone: ZoneInfo) -> int:
     if start.utcoffset() != end.utcoffset() or not 1 < found.year < 9999:
         return _NO_DAY
     return int((start - _EPOCH).total_seconds())
+
+
+# -- nested lists -------------------------------------------------------------------------------------------------------
+
+
+def _lists(converter: Converter, column: Column, step: Step, index: int, width: int) -> Reader:
+    """Nested lists: the items of the whole page are read as one table, made JSON text, and dealt out to their records."""
+    field, name = column.source or "", column.name
+    if any(item.items for item in column.items):  # lists in lists: one by one
+        return _remembered(column, _Memo.of(column, step, index, width))
+    readers = _readers(converter, column.items, converter.item_steps(column))
+    needed = [item.name for item in column.items if item.required]
+
+    def read(records: Records) -> Plain:
+        values = _values(records, field)
+        slow: set[int] = set()
+        if not set(map(type, values)) <= {list}:
+            for place, value in enumerate(values):
+                if value.__class__ is not list:
+                    values[place] = []
+                    if value is not None and value != "":
+                        slow.add(place)
+        offsets = list(accumulate(map(len, values), initial=0))
+        items = list(chain.from_iterable(values))
+        if not items:
+            return Plain({name: pa.array(["[]"] * len(records), pa.string())}, slow)
+        unread: set[int] = set()
+        if set(map(type, items)) != {dict}:
+            unread = {place for place, item in enumerate(items) if item.__class__ is not dict}
+            items = [item if item.__class__ is dict else {} for item in items]
+        plain: dict[str, pa.Array] = {}
+        for reader in readers:
+            found = reader(items)
+            plain.update(found.columns)
+            unread.update(found.slow)
+        for needs in needed:
+            unread.update(_places(plain[needs].is_null()))
+        if unread:
+            slow.update((np.searchsorted(offsets, list(unread), side="right") - 1).tolist())
+        texts = _objects(column.items, plain)
+        return Plain({name: _dealt(texts, offsets)}, slow)
+
+    return read
+
+
+def _objects(columns: tuple[Column, ...], plain: dict[str, pa.Array]) -> pa.Array:
+    """One JSON object per item, as the slow way writes it."""
+    parts: list[Any] = []
+    for number, column in enumerate(columns):
+        parts += [f'{"," if number else "{"}"{column.name}":', _json(column, plain[column.name])]
+    return pc.binary_join_element_wise(*parts, "}", "", null_handling="replace", null_replacement="null")
+
+
+def _json(column: Column, values: pa.Array) -> pa.Array:
+    if column.type in ("boolean", "integer", "bigint"):
+        return values.cast(pa.string())
+    if column.type == "numeric":
+        told = [
+            None if text is None else orjson.dumps(Decimal(text), default=number_json).decode()
+            for text in values.to_pylist()
+        ]
+        return pa.array(told, pa.string())
+    if column.type == "timestamptz":
+        whole = values.cast(pa.timestamp("s"), safe=False)
+        if pc.all(pc.equal(whole.cast(pa.timestamp("us")), values.cast(pa.timestamp("us")))).as_py() is False:
+            told = [None if at is None else f'"{at.isoformat()}"' for at in values.to_pylist()]
+            return pa.array(told, pa.string())
+        return pc.binary_join_element_wise('"', pc.replace_substring(whole.cast(pa.string()), " ", "T"), '+00:00"', "")
+    texts = _as_text(values)
+    if pc.any(pc.match_substring_regex(texts, _ESCAPED)).as_py():
+        told = [None if text is None else orjson.dumps(text).decode() for text in texts.to_pylist()]
+        return pa.array(told, pa.string())
+    return pc.binary_join_element_wise('"', texts, '"', "")
+
+
+def _dealt(texts: pa.Array, offsets: list[int]) -> pa.Array:
+    """Items as lists of their records, in the order of their text."""
+    starts = np.array(offsets, np.int32)
+    if len(texts) > 1:
+        falls = np.flatnonzero(pc.greater(texts[:-1], texts[1:]).to_numpy(zero_copy_only=False)) + 1
+        falls = falls[~np.isin(falls, starts)]
+        if len(falls):
+            order = np.arange(len(texts))
+            for record in np.unique(np.searchsorted(starts, falls, side="right") - 1):
+                low, high = offsets[record], offsets[record + 1]
+                listed = [text.encode() for text in texts[low:high].to_pylist()]
+                order[low:high] = low + np.array(sorted(range(high - low), key=listed.__getitem__))
+            texts = texts.take(pa.array(order))
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(starts), texts), ",")
+    return pc.binary_join_element_wise("[", joined, "]", "")

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,6 +40,8 @@ _PERSONAL_NUMBER = re.compile(r"(?<!\d)\d{9,12}(?!\d)")  # identity cards have 9
 _TRUE = frozenset({"true", "1", "có", "x", "yes"})
 _FALSE = frozenset({"false", "0", "không", "no"})
 _INT64 = 2**63
+_DIGITS = 60  # of a decimal
+_EXACT = Context(prec=2 * _DIGITS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -219,6 +221,10 @@ class Converter:
             return None
         return self._codes.get((column.codes.system, column.codes.kind), frozenset())
 
+    def item_steps(self, column: Column) -> list[Step]:
+        """The readers of the items of a nested list."""
+        return _compile(self, column.items, native=False)
+
     @property
     def zone(self) -> ZoneInfo:
         return self._zone
@@ -320,7 +326,7 @@ def _flag_step(column: Column, index: int) -> Step:
             values[index] = given
             return
         values[index] = any(
-            found(_composed(value)) for field, found in rules if (value := record.get(field)) is not None
+            found(composed(value)) for field, found in rules if (value := record.get(field)) is not None
         )
 
     return step
@@ -354,7 +360,7 @@ def _pseudonym_step(converter: Converter, column: Column, index: int) -> Step:
 
 def _list_step(converter: Converter, column: Column, index: int) -> Step:
     """A nested list: to canonical JSON text, items in a fixed order, so that another order is not another version."""
-    steps = _compile(converter, column.items, native=False)
+    steps = converter.item_steps(column)
     names = [item.name for item in column.items]
     field, rule = column.source or "", column.reject_rule or "bad_item"
 
@@ -386,9 +392,8 @@ def _list_step(converter: Converter, column: Column, index: int) -> Step:
                     raise Bad(bad.rule, f"{field}[{position}].{bad.detail}") from None
                 raise Bad(rule, f"{field}[{position}].{bad.detail} ({bad.rule})") from None
             found.append(inner)
-        found.sort(key=_canonical)
-        listed = [dict(zip(names, inner, strict=True)) for inner in found]
-        values[index] = orjson.dumps(listed, default=_number_json).decode()
+        listed = sorted(orjson.dumps(dict(zip(names, inner, strict=True)), default=number_json) for inner in found)
+        values[index] = f"[{b','.join(listed).decode()}]"
 
     return step
 
@@ -402,6 +407,8 @@ def text(value: Any) -> str | None:
         found = value.strip()
         if not found.isascii():
             found = unicodedata.normalize("NFC", found)
+            if without_halves(found) != found:
+                raise Bad("bad_text", "holds half a character")
         if "\x00" in found:
             raise Bad("bad_text", "holds a null character")
         return found or None
@@ -410,6 +417,11 @@ def text(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def without_halves(value: str) -> str:
+    """Text that can be written: half of a surrogate pair becomes a question mark."""
+    return value.encode(errors="replace").decode()
 
 
 def problem_of_text(value: str, longest: int) -> tuple[str, str] | None:
@@ -453,7 +465,9 @@ def number(value: Any) -> Decimal | None:
         raise Bad("bad_number", f"{_shape(value)!r} is not a number") from None
     if not found.is_finite() or abs(found) >= Decimal("1e30"):
         raise Bad("bad_number", "the number is not finite or too large")
-    return found
+    if len(found.as_tuple().digits) > _DIGITS or (found and found.adjusted() < -_DIGITS):
+        raise Bad("bad_number", f"the number has more than {_DIGITS} digits")
+    return found or Decimal(0)  # there is one zero
 
 
 def boolean(value: Any) -> bool | None:
@@ -544,25 +558,19 @@ def hash_text(value: Any) -> str:
     if isinstance(value, datetime):
         return str((value - _EPOCH) // _MICROSECOND)
     if isinstance(value, Decimal):
-        return _number_text(value)
+        return number_text(value)
     return str(value)
 
 
 # -- shapes ---------------------------------------------------------------------------------------------------------
 
 
-def _canonical(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z, default=_number_text)
+def number_text(value: Decimal) -> str:
+    """Decimals in a hash and in a landing: 18, 18.0 and 18.00 are one number, and no digit is lost."""
+    return format(value.normalize(_EXACT), "f")
 
 
-def _number_text(value: Any) -> str:
-    """Decimals in a hash: 18, 18.0 and 18.00 are one number."""
-    if isinstance(value, Decimal):
-        return format(value.normalize(), "f")
-    raise TypeError(type(value).__name__)
-
-
-def _number_json(value: Any) -> int | float:
+def number_json(value: Any) -> int | float:
     """Decimals in JSON: the shortest digits, as the source wrote them."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() and abs(value) < _INT64 else float(value)
@@ -578,7 +586,7 @@ def _shape(value: Any) -> str:
     """A value that could not be read, without what it might give away: dates as they are, else only x and 9."""
     if not isinstance(value, str | int | float):
         return _kind(value)
-    found = str(value)
+    found = without_halves(str(value))
     if _SAFE_DATE.fullmatch(found.strip()):
         return found
     return "".join("9" if c.isdigit() else "x" if c.isalpha() else c for c in found[:40])
@@ -590,7 +598,7 @@ def _code_or_shape(value: Any) -> str:
     return found if _CODE.fullmatch(found) and not _PERSONAL_NUMBER.search(found) else _shape(value)
 
 
-def _composed(value: Any) -> str:
+def composed(value: Any) -> str:
     word = str(value)
     return word if word.isascii() else unicodedata.normalize("NFC", word)
 

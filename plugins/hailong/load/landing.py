@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from hailong.contracts import Column, Contract
 from hailong.errors import PermanentError
-from hailong.extract.records import Reject, Row
+from hailong.extract.records import Reject, Row, number_text
 
 ROW_GROUP = 8_192
 RECORDS, REJECTS, MANIFEST = "records.parquet", "rejects.parquet", "manifest.json"
@@ -67,7 +67,7 @@ def rows_to_batch(rows: list[tuple[int, Row]], columns: Sequence[Column], schema
     for index, column in enumerate(columns):
         found = [row.values[index] for _, row in rows]
         if column.type == "numeric":
-            found = [None if value is None else format(value.normalize(), "f") for value in found]
+            found = [None if value is None else number_text(value) for value in found]
         values.append(found)
     arrays = [pa.array(found, field.type) for found, field in zip(values, schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
