@@ -486,6 +486,22 @@ LANDED_BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         {"key": "X", "window_from": START, "window_to": END, "metrics": Jsonb([{"numerator": 3, "denominator": 2}])},
         "warn",
     ),
+    "petition.answer_before_receipt": (
+        "petition",
+        {"key": "X", "petition_id": "X", "received_at": datetime(2026, 10, 2, tzinfo=UTC),
+         "answered_at": datetime(2026, 10, 1, tzinfo=UTC)},
+        "warn",
+    ),
+    "survey_result.counts": (
+        "survey_result", {"key": "X", "result_id": "X", "respondent_count": 3, "satisfied_count": 4}, "stop"
+    ),
+    "authority_evaluation.score_bounds": (
+        "authority_evaluation", {"key": "X", "sheet_id": "X", "score": 11, "max_score": 10}, "stop"
+    ),
+    "self_evaluation.score_bounds": (
+        "self_evaluation", {"key": "X", "line_id": "X", "score": -1, "max_score": 10}, "stop"
+    ),
+    "unit_action.done_before_due_known": ("unit_action", {"key": "X", "action_id": "X", "done_on": START}, "warn"),
     "posting_check.result_known": (
         "posting_check",
         {"key": "X", "checked_on": START, "place_source_code": "Bộ phận", "result_source_code": "?"},
@@ -518,6 +534,52 @@ def test_quarantine_and_ledger_of_a_batch(landed: tuple[Settings, psycopg.Connec
     assert failed(gate.run_landed(settings))["batches.quarantine_extreme"].failing_keys == [f"rating/{batch}"]
     batch = add_batch(connection, "rating", "f" * 64, received=5, loaded=5)  # and nothing in raw
     assert f"rating/{batch}" in failed(gate.run_landed(settings))["batches.raw_agrees"].failing_keys
+
+
+def test_an_odd_batch_is_a_warning(landed: tuple[Settings, psycopg.Connection]) -> None:
+    settings, connection = landed
+    batch = add_batch(connection, "rating", "d" * 64, received=0, loaded=0)
+    _insert(
+        connection, "ops.batch_finding",
+        {"batch_id": batch, "feed": "rating", "rule": "new_field", "field": "mauMoi", "records": 3, "detail": "x"},
+    )  # fmt: skip
+    run = gate.run_landed(settings)
+    assert run.disposition == "warn" and failed(run)["batches.nothing_odd"].failing_keys == [f"rating/{batch}"]
+
+
+def test_a_record_in_doubt_is_a_warning_until_it_comes_in_good_order(
+    landed: tuple[Settings, psycopg.Connection],
+) -> None:
+    settings, connection = landed
+    batch = add_batch(connection, "dossier", "d" * 64, received=1, loaded=1)
+    raw(connection, "dossier", batch, **dossier("D1"))
+    batch = add_batch(connection, "dossier", "e" * 64, received=100, loaded=0, bad=1)
+    _insert(
+        connection, "ops.quarantine",
+        {"batch_id": batch, "feed": "dossier", "record_key": "D1", "rule": "bad_date", "detail": "x"},
+    )  # fmt: skip
+    assert failed(gate.run_landed(settings))["feeds.no_stale"].failing_keys == ["D1"]
+    batch = add_batch(connection, "dossier", "f" * 64, received=1, loaded=1)
+    raw(connection, "dossier", batch, **dossier("D1"))
+    assert "feeds.no_stale" not in failed(gate.run_landed(settings))
+
+
+def test_a_day_unlike_other_days_of_its_kind_is_a_warning(landed: tuple[Settings, psycopg.Connection]) -> None:
+    """Seven working days of forty ratings each, then one of four."""
+    settings, connection = landed
+    days = [date(2026, 10, day) for day in (5, 6, 7, 8, 9, 12, 13)]
+    counts = {day: 40 for day in days} | {date(2026, 10, 14): 4}
+    batch = add_batch(connection, "rating", "d" * 64, received=284, loaded=284)
+    for day, ratings in counts.items():
+        for number in range(ratings):
+            at = datetime(day.year, day.month, day.day, 3, tzinfo=UTC)
+            raw(
+                connection, "rating", batch, f"{day}-{number}", rating_id=f"{day}-{number}", dossier_code="D",
+                level_code="RẤT", rated_at=at, updated_at=at,
+            )  # fmt: skip
+    run = gate.run_landed(settings)
+    assert failed(run)["days.expected_rows"].failing_keys == ["rating/2026-10-14"], run.failed
+    assert run.disposition == "warn"
 
 
 def test_the_newest_load_of_a_register_must_have_rows(landed: tuple[Settings, psycopg.Connection]) -> None:
