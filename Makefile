@@ -35,11 +35,12 @@ test-all: setup ## every test on the embedded server, then on Debian's PostgreSQ
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 	@tests/with-postgres-15 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: setup ## ruff, mypy, sqlfluff; they check and never repair
+lint: setup ## ruff, mypy, sqlfluff, the page of the contracts; they check and never repair
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint --processes 2 dbt_project/models
+	@$(BIN)/hailong contracts docs --check
 
 lock: setup ## resolve requirements.lock anew, on purpose
 	@$(BIN)/python -m pip install --quiet pip-tools

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hailong import __version__
-from hailong.errors import HailongError, TransientError, UsageError
+from hailong.errors import HailongError, PermanentError, TransientError, UsageError
 from hailong.settings import Settings
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def ingest(
     from hailong.extract.run import ingest as run
 
     settings = Settings.load()
-    with _progress(as_json) as tell:
+    with _progress() as tell:
         result = run(
             settings,
             feed,
@@ -200,7 +201,7 @@ def replay(
     """Make raw and quarantine of a feed again from its landing folders alone, and put right what differs."""
     from hailong.load.replay import replay as run
 
-    with _progress(as_json) as tell:
+    with _progress() as tell:
         result = run(Settings.load(), feed, check=check, progress=tell)
     _show(result, as_json)
     if check and not result.identical:
@@ -256,7 +257,7 @@ def trace(
     """Where a record went: every version, tombstone and quarantine entry, and what is in force. Exit 1 when it is unknown."""
     from hailong.load.trace import trace as run
 
-    with _progress(as_json) as tell:
+    with _progress() as tell:
         found = run(Settings.load(), feed, record_key, landings=landings, progress=tell)
     if as_json:
         _print_json({**vars(found), "events": [vars(event) for event in found.events]})
@@ -286,7 +287,9 @@ def build(
     """Build staging, core, facts and marts as of one batch, and prove that every key and constraint stands."""
     from hailong.warehouse.build import build as run
 
-    _show(run(Settings.load(), as_of=as_of, full=full, progress=None if as_json else err.print), as_json)
+    with _progress() as tell:
+        result = run(Settings.load(), as_of=as_of, full=full, progress=tell)
+    _show(result, as_json)
 
 
 @app.command(epilog=example("hailong candidate --period 2026-10 --by engineer"))
@@ -388,6 +391,7 @@ def status(
 
     from hailong.contracts import load_contracts
     from hailong.load.ledger import feed_status
+    from hailong.shown import feed_table
     from hailong.warehouse.connect import connect
 
     settings = Settings.load()
@@ -406,7 +410,10 @@ def status(
     if not any(row["batches"] for row in rows):
         out.print("Nothing has been loaded yet: start with `hailong ingest code_map`.")
         return
-    out.print(_status_table(rows, ZoneInfo(settings.timezone)))
+    out.print(feed_table(rows, ZoneInfo(settings.timezone)))
+    open_entries = sum(row["quarantine_open"] for row in rows)
+    if open_entries:
+        out.print(f"{open_entries:,} records in quarantine: `hailong quarantine list` says why each could not be read.")
     out.print(
         f"Last build: {build_row[0]} as of batch {build_row[1]}, {build_row[2]}" if build_row else "No build yet."
     )
@@ -414,43 +421,6 @@ def status(
         out.print(
             f"Edition {edition_id}, published {published_at:%Y-%m-%d %H:%M} UTC by {published_by}, sha256 {digest[:16]}…"
         )
-
-
-def _status_table(rows: list[dict[str, Any]], zone: ZoneInfo) -> Table:
-    table = Table(title="Feeds", caption="late: share of records first told of more than a day after their event")
-    for name in (
-        "feed",
-        "last batch",
-        "read until",
-        "fresh?",
-        "versions",
-        "deleted",
-        "quarantine",
-        "stale",
-        "late",
-        "odd",
-    ):
-        table.add_column(name, justify="left" if name in ("feed", "fresh?", "odd") else "right")
-    for row in rows:
-        fresh = {
-            True: "yes",
-            False: f"[red]no: {row['hours_old']} h, {row['hours_allowed']:g} allowed[/red]",
-            None: "never loaded",
-        }
-        until = row["read_until"]
-        table.add_row(
-            row["feed"],
-            str(row["last_batch"] or ""),
-            f"{until.astimezone(zone):%Y-%m-%d %H:%M}" if until else "",
-            fresh[row["fresh"]],
-            f"{row['versions']:,}",
-            f"{row['tombstones']:,}",
-            f"{row['quarantine_open']:,}",
-            f"{row['stale']:,}",
-            "" if row["late_share"] is None else f"{row['late_share']:.1%}",
-            ", ".join(row["findings"]),
-        )
-    return table
 
 
 @quarantine_app.command("list", epilog=example("hailong quarantine list --feed dossier"))
@@ -558,6 +528,25 @@ def contracts_list(as_json: JsonOption = False) -> None:
     out.print(table)
 
 
+@contracts_app.command("docs", epilog=example("hailong contracts docs --check"))
+def contracts_docs(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 when the page is not up to date.")
+    ] = False,
+) -> None:
+    """Write docs/contracts.md: what each feed must look like, for people."""
+    from hailong.contract_docs import is_current, write
+
+    settings = Settings.load()
+    target = settings.project / "docs" / "contracts.md"
+    if not check:
+        out.print(f"{target} {'written' if write(settings.contracts, target) else 'was up to date'}.")
+    elif is_current(settings.contracts, target):
+        out.print("docs/contracts.md is up to date.")
+    else:
+        raise PermanentError("docs/contracts.md does not say what the contracts say: run `hailong contracts docs`")
+
+
 @calendar_app.command("make", epilog=example("hailong calendar make --until 2027"))
 def calendar_make(until: Annotated[int, typer.Option(help="Last year of the seed.")] = 2027) -> None:
     """Write the seeds of days and publication dates anew, from the `holidays` package and the overrides."""
@@ -647,32 +636,41 @@ def _replace(command: Sequence[str]) -> NoReturn:
 
 
 _COUNTED = re.compile(r"([\d,]+) of ([\d,]+)")
+LOG_EVERY = 5.0  # seconds between two lines of progress in a log
 
 
 @contextmanager
-def _progress(as_json: bool) -> Iterator[Callable[[str], None] | None]:
-    """What long work tells: a bar on a terminal, a line each in a log, nothing beside a JSON answer."""
-    if as_json:
-        yield None
-    elif not err.is_terminal:
-        yield err.print
-    else:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What long work tells, on the error stream: a bar on a terminal, in a log a line now and then."""
+    if not err.is_terminal:
+        last = time.monotonic()
 
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=err, transient=True
-        ) as bar:
-            task = bar.add_task("", total=None)
+        def say(text: str) -> None:
+            nonlocal last
+            counted = _COUNTED.search(text)
+            if counted and counted[1] != counted[2] and time.monotonic() - last < LOG_EVERY:
+                return
+            last = time.monotonic()
+            err.print(text, markup=False)
 
-            def tell(text: str) -> None:
-                counted = _COUNTED.search(text)
-                if counted:
-                    done, total = (int(part.replace(",", "")) for part in counted.groups())
-                    bar.update(task, description=text, completed=done, total=total)
-                else:
-                    bar.console.print(text)
+        yield say
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-            yield tell
+    with Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn(), console=err, transient=True
+    ) as bar:
+        task = bar.add_task("", total=None)
+
+        def tell(text: str) -> None:
+            counted = _COUNTED.search(text)
+            if counted:
+                done, total = (int(part.replace(",", "")) for part in counted.groups())
+                bar.update(task, description=text, completed=done, total=total)
+            else:
+                bar.console.print(text, markup=False)
+
+        yield tell
 
 
 def _show(result: Any, as_json: bool) -> None:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 from rich.console import Console, RenderableType
 from rich.markdown import Markdown
@@ -24,10 +25,12 @@ from rich.table import Table
 
 from hailong import sandbox_process
 from hailong.airflow_api import AirflowApi, RefusedError
+from hailong.contracts import load_contracts
 from hailong.errors import HailongError, PermanentError
-from hailong.load.ledger import ledger_summary
+from hailong.load.ledger import feed_status, ledger_summary
 from hailong.sandbox_process import SandboxServer
 from hailong.settings import Settings
+from hailong.shown import feed_table
 from hailong.stack import Stack, tail
 from hailong.warehouse.connect import connect
 from hailong.warehouse.embedded import Embedded, free_port
@@ -36,9 +39,13 @@ from hailong.warehouse.migrations import migrate
 PERIOD = "2026-11"
 START, END = date(2026, 6, 15), date(2026, 11, 18)
 REGISTERS = ("unit_register", "procedure_register", "code_map")
-EVENTS = ("dossier", "rating", "portal_evaluation")
-DROPPED = "posting_check"
-DAGS = (*(f"ingest__{feed}" for feed in (*REGISTERS, *EVENTS, DROPPED)), "build__warehouse", "publish__period")
+# Longest first. These are read from the first day of the demo; the others from the first day of the Decision, or as dropped.
+EVENTS = ("dossier", "dossier_sync", "rating", "portal_evaluation")
+OTHERS = (
+    "petition", "posting_check", "authority_evaluation", "internal_evaluation", "self_evaluation", "survey_result",
+    "unit_explanation", "unit_action", "record_dispute",
+)  # fmt: skip
+DAGS = (*(f"ingest__{feed}" for feed in (*REGISTERS, *EVENTS, *OTHERS)), "build__warehouse", "publish__period")
 COUNTS = ("received", "loaded", "unchanged", "duplicate", "quarantined")
 REQUESTER, SIGNER = "engineer", "signer"
 ENDED_BADLY = ("failed", "up_for_retry", "removed")  # a retry would come minutes later
@@ -139,13 +146,16 @@ class Demo:
         return [(f"ingest__{feed}", {}, feed) for feed in REGISTERS]
 
     def _events(self, since: date, night: datetime) -> list[tuple[str, dict[str, str], str]]:
-        """Dossiers first: they take longest. The portal is asked for every period again, because its scores of past ones
-        still move; the file feed has no window, it takes what was dropped.
+        """All of them side by side. The portal is asked for every period again, because its scores of past ones still
+        move; the last night reaches the present, as every night does, so that what was read is fresh.
         """
-        until = _midnight_after(night).isoformat()
-        begin = {"dossier": since, "rating": since, "portal_evaluation": START}
-        runs = [(f"ingest__{feed}", {"since": begin[feed].isoformat(), "until": until}, feed) for feed in EVENTS]
-        return [*runs, (f"ingest__{DROPPED}", {}, DROPPED)]
+        runs = []
+        for feed in EVENTS:
+            window = {"since": (START if feed == "portal_evaluation" else since).isoformat()}
+            if night.date() < END or feed == "portal_evaluation":
+                window["until"] = _midnight_after(night).isoformat()
+            runs.append((f"ingest__{feed}", window, feed))
+        return [*runs, *((f"ingest__{feed}", {}, feed) for feed in OTHERS)]
 
     def _publish(self) -> None:
         """Trigger as one person, sign as another, as Airflow's own API lets them."""
@@ -288,10 +298,13 @@ class Demo:
                 (candidate_id,),
             ).fetchone()
             ledger = ledger_summary(connection)
+        with connect(self.settings, role="hailong_loader") as connection:
+            feeds = feed_status(connection, load_contracts(self.settings.contracts), datetime.now(UTC))
         title = f"{PERIOD}, edition {edition_id}: best and worst of each group"
         self.console.print(k_table(title, rows), soft_wrap=False)
         self.console.print(", ".join(f"{count} {status}/{verdict}" for status, verdict, count in verdicts))
         self.console.print(ledger_table(ledger), soft_wrap=False)
+        self.console.print(feed_table(feeds, ZoneInfo(self.settings.timezone)), soft_wrap=False)
         received, loaded = (now - then for now, then in zip(self._loaded(), loaded_before, strict=True))
         if edition_id in before:
             told = "nothing was loaded twice" if not loaded else f"{loaded:,} were new"
@@ -306,6 +319,7 @@ class Demo:
             f"Edition    [bold]{edition_id}[/], asked for by {published_by}, signed by {signer}, sha256 {digest[:16]}…",
             *(f"Report     {path}" for path in sorted((self.settings.editions / edition_id).glob("*"))),
             f"Data Docs  {docs or self.settings.data_docs}",
+            "Unread     hailong quarantine list        Where a record went: hailong trace dossier KEY",
             f"Ledger     hailong status        Why a number: hailong explain --unit HCM.SN01 --period {PERIOD}",
         ]
         if self.keep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -49,9 +50,8 @@ def start(settings: Settings, *, size: int, end: date, clock: datetime, timeout:
     stop(settings)
     home = settings.home / "sandbox"
     drop = home / "drop"
-    drop.mkdir(parents=True, exist_ok=True)
-    for old in drop.glob("*.xlsx"):
-        old.unlink()
+    shutil.rmtree(drop, ignore_errors=True)  # what an earlier one dropped
+    drop.mkdir(parents=True)
     log, ready = home / "sandbox.log", home / "ready.json"
     command = [
         sys.executable, "-m", "sandbox", "serve", "--port", "0", "--size", str(size), "--end", end.isoformat(),
