@@ -7,6 +7,7 @@ the warehouse knows which periods it can speak of.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -32,11 +33,19 @@ def write_registers(world: World, folder: Path) -> dict[str, Path]:
 
 
 def write_batch(batch: Batch, number: int, folder: Path, since: date, until: date) -> dict[str, Path]:
-    """A file for each event feed that has records in this round; changes are dated inside [since, until)."""
+    """A file for each event feed that has records in this round; changes are dated inside [since, until).
+
+    All over the span in the first round, at its end in the later ones: a newer version never looks older than what it
+    replaces, or it would be taken for a stray copy.
+    """
     seen = seen_times(since, until)
+
+    def changed(key: str) -> str:
+        return seen[zlib.crc32(key.encode()) % len(seen)] if number == 0 else seen[-1]
+
     records: dict[str, Iterable[Record]] = {
-        "dossier": (dossier(d, seen[i % len(seen)]) for i, d in enumerate(batch.dossiers)),
-        "rating": (rating(r, seen[i % len(seen)]) for i, r in enumerate(batch.ratings)),
+        "dossier": (dossier(d, changed(d.dossier_code)) for d in batch.dossiers),
+        "rating": (rating(r, changed(r.rating_id)) for r in batch.ratings),
         "portal_evaluation": (portal_row(p, seen[-1]) for p in batch.portal_rows),
         "posting_check": map(posting_check, batch.posting_checks),
     }
