@@ -51,7 +51,7 @@ def run_landed(settings: Settings, suite: Sequence[Check] | None = None) -> Run:
     started = datetime.now(UTC)
     with connect(settings, ROLE) as connection:
         connection.execute("set transaction isolation level repeatable read, read only")
-        subject, as_of = _read(lambda: landed.read(connection), "what has landed")
+        subject, as_of = _read(lambda: landed.read(connection, settings), "what has landed")
     stamps = (None, None, None, as_of)
     return _run(
         settings, f"landed.b{as_of}", "landed", stamps, landed.suite() if suite is None else suite, subject, started
@@ -145,8 +145,16 @@ def _result(check: Check, outcome: Any, target: Target, sample: list[str] | None
         observed = f"{found.get('observed_value')} rows"
     return Result(
         check.id, check.target, check.severity, bool(outcome.success), observed, check.threshold,
-        [] if outcome.success else (sample or keys)[:RECORDED], check.reason,
+        [] if outcome.success else (sample or keys)[:RECORDED], check.reason, _owner(target, keys),
     )  # fmt: skip
+
+
+def _owner(target: Target, keys: Sequence[str]) -> str:
+    """Whose failure it is: the owners that the rows name, else ours."""
+    if "owner" not in target.frame or not keys:
+        return OWNER
+    named = target.frame[list(target.keys)].astype(str).agg("/".join, axis=1)
+    return "; ".join(sorted(set(target.frame.loc[named.isin(keys), "owner"]) - {""})) or OWNER
 
 
 def _exception(outcome: Any) -> str | None:
@@ -182,7 +190,7 @@ def _record(connection: psycopg.Connection, run: Run, scope: str, stamps: tuple[
                     r.threshold,
                     r.failing_keys,
                     r.reason,
-                    OWNER,
+                    r.owner,
                 )
                 for r in run.results
             ],

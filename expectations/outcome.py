@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from expectations.suites.model import SEVERITIES
+from expectations.suites.model import OWNER, SEVERITIES
 
 SHOWN, RECORDED = 20, 100  # failing keys in a message, in `dq.result`
 
@@ -25,6 +25,7 @@ class Result:
     threshold: str
     failing_keys: list[str]
     reason: str
+    owner: str = OWNER
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def show(run: Run, console: Console) -> None:
     for result in sorted(run.failed, key=lambda r: SEVERITIES.index(r.severity)):
         console.print(f"  {result.severity}: {result.expectation_id}", style="bold", markup=False)
         console.print(f"    {result.reason} ({result.observed}; {result.threshold})", markup=False)
+        if result.owner != OWNER:
+            console.print(f"    {result.owner}", markup=False)
         if result.failing_keys:
             more = len(result.failing_keys) - SHOWN
             at_least = " or more" if len(result.failing_keys) == RECORDED else ""

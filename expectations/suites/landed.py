@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -11,9 +10,10 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from expectations.suites import feeds
 from expectations.suites.model import Check, Subject, Target, holds, limit, rows_present, within
-from hailong.contracts import Contract, load_contracts
-from hailong.periods import WorkingDays
+from hailong.contracts import load_contracts
+from hailong.extract.portal import LEGACY_GROUPS
 from hailong.settings import Settings
 
 REGISTERS = ("unit_register", "procedure_register", "code_map")
@@ -61,6 +61,10 @@ NO_TERM = (
 METRIC_COUNTS = (
     "exists (select 1 from jsonb_array_elements(coalesce(r.metrics, '[]')) as m where (m.value ->> 'numerator')::numeric "
     "> (m.value ->> 'denominator')::numeric or (m.value ->> 'numerator')::numeric < 0)"
+)
+# Online service (12) and online payment (10) were seen in each other's place: the maximum tells a group.
+INDEX_MAXIMUM = "r.total_max_score <> case r.group_code {} end".format(
+    " ".join(f"when '{group}' then {most}" for group, most in sorted(LEGACY_GROUPS.values()))
 )
 
 RULES = (
@@ -187,6 +191,13 @@ RULES = (
         "r.total_score < 0 or r.total_score > r.total_max_score",
         "critical",
         "Điểm của Cổng phải từ 0 đến điểm tối đa của nhóm",
+    ),
+    Rule(
+        "portal_evaluation",
+        "index_maximum",
+        INDEX_MAXIMUM,
+        "warning",
+        "Điểm tối đa không phải của nhóm: hai chỉ số của Cổng có thể đã đổi chỗ",
     ),
     Rule(
         "portal_evaluation",
@@ -336,30 +347,20 @@ def suite() -> list[Check]:
             "critical",
             "Tỷ lệ bản ghi cách ly quá cao: nguồn đã đổi dạng dữ liệu",
         ),
-        holds(
-            "batches.nothing_odd",
-            "batches",
-            "nothing_odd",
-            "warning",
-            "Lần nạp có điểm lạ: trường mới, đồng hồ lệch, bản cũ",
-        ),
-        holds("feeds.no_stale", "feeds", "no_stale", "warning", "Có bản ghi đang dùng bản cũ vì bản mới bị cách ly"),
-        holds(
-            "days.expected_rows",
-            "days",
-            "as_expected",
-            "warning",
-            "Số bản ghi của ngày khác thường",
-        ),
+        *feeds.checks(),
         *(within(rule.id, rule.feed, rule.name, 0, rule.allowed, rule.severity, rule.reason) for rule in RULES),
     ]
 
 
-def read(connection: psycopg.Connection) -> tuple[Subject, int]:
+def read(connection: psycopg.Connection, settings: Settings) -> tuple[Subject, int]:
     """What to look at, and up to which batch: per feed the batches since the last run that did not stop, else the newest."""
-    batches = _batches(connection)
+    contracts = load_contracts(settings.contracts)
+    owners = {feed: contract.owner for feed, contract in contracts.items()}
+    passed = _query(connection, PASSED, {})[0]["batch_id"]
+    batches = _batches(connection, passed)
     samples: dict[str, list[str]] = {}
-    targets = {"batches": Target(pd.DataFrame([_judge(connection, row) for row in batches]), ("batch",))}
+    judged = [_judge(connection, row) | {"owner": owners.get(row["feed"], "")} for row in batches]
+    targets = {"batches": Target(pd.DataFrame(judged), ("batch",))}
     for feed in REGISTERS:
         newest = _query(
             connection,
@@ -368,29 +369,27 @@ def read(connection: psycopg.Connection) -> tuple[Subject, int]:
         )
         # A register that never came is as empty as one that came without rows.
         row = newest[0] if newest else {"feed": feed, "received_rows": 0}
-        targets[f"{feed}_newest"] = Target(pd.DataFrame([row]), ("feed",))
-    settings = Settings.load()
-    contracts = load_contracts(settings.contracts)
-    targets["feeds"] = Target(_stale(connection, contracts, samples), ("feed",), required=False)
-    targets["days"] = Target(_days(connection, contracts, settings), ("feed", "day"), required=False)
+        targets[f"{feed}_newest"] = Target(pd.DataFrame([row | {"owner": owners.get(feed, "")}]), ("feed",))
+    targets |= feeds.targets(connection, contracts, settings, batches, passed, samples)
     for feed in dict.fromkeys(rule.feed for rule in RULES):
         ids = [row["batch_id"] for row in batches if row["feed"] == feed]
-        targets[feed] = Target(_shares(connection, feed, ids, samples), ("feed",), required=False)
+        shares = _shares(connection, feed, ids, samples).assign(owner=owners.get(feed, ""))
+        targets[feed] = Target(shares, ("feed",), required=False)
     return Subject(targets, samples), max((row["batch_id"] for row in batches), default=0)
 
 
-def _batches(connection: psycopg.Connection) -> list[dict[str, Any]]:
+PASSED = "select coalesce(max(as_of_batch), 0) as batch_id from dq.run where scope = 'landed' and disposition <> 'stop'"
+
+
+def _batches(connection: psycopg.Connection, passed: int) -> list[dict[str, Any]]:
     return _query(
         connection,
-        "with passed as ("
-        " select coalesce(max(as_of_batch), 0) as batch_id from dq.run where scope = 'landed' and disposition <> 'stop'"
-        "), newest as (select feed, max(batch_id) as batch_id from ops.batch group by feed) "
-        "select b.*, (select count(*) from ops.quarantine as q where q.batch_id = b.batch_id) as in_quarantine, "
-        "(select count(*) from ops.batch_finding as f where f.batch_id = b.batch_id) as odd "
-        "from ops.batch as b cross join passed inner join newest on newest.feed = b.feed "
-        "where (b.batch_id > passed.batch_id or b.batch_id = newest.batch_id) "
+        "with newest as (select feed, max(batch_id) as batch_id from ops.batch group by feed) "
+        "select b.*, (select count(*) from ops.quarantine as q where q.batch_id = b.batch_id) as in_quarantine "
+        "from ops.batch as b inner join newest on newest.feed = b.feed "
+        "where (b.batch_id > %(passed)s or b.batch_id = newest.batch_id) "
         "and not exists (select 1 from ops.purge as p where p.batch_id = b.batch_id) order by b.batch_id",
-        {},
+        {"passed": passed},
     )
 
 
@@ -408,60 +407,8 @@ def _judge(connection: psycopg.Connection, row: dict[str, Any]) -> dict[str, Any
         "is_complete": row["declared_rows"] in (None, received),
         "raw_agrees": (in_raw, row["in_quarantine"])
         == (row["loaded_rows"] + row["tombstone_rows"], row["quarantined_rows"]),
-        "nothing_odd": not row["odd"],
         "quarantined_share": row["quarantined_rows"] / max(received, limit("landed.quarantine_least")),
     }
-
-
-def _stale(
-    connection: psycopg.Connection, contracts: dict[str, Contract], samples: dict[str, list[str]]
-) -> pd.DataFrame:
-    """One row per feed: whether a record counts by a version that a newer, unreadable one has put in doubt."""
-    rows = []
-    for feed in contracts:
-        statement = sql.SQL(
-            "select distinct q.record_key from ops.quarantine as q inner join (select distinct on (record_key) record_key,"
-            " batch_id, op from raw.{} where record_key in (select record_key from ops.quarantine where feed = %(feed)s)"
-            " order by record_key, batch_id desc) as r on q.record_key = r.record_key"
-            " where q.feed = %(feed)s and r.op = 'upsert' and q.batch_id > r.batch_id order by 1 limit %(sample)s"
-        ).format(sql.Identifier(feed))
-        found = [row["record_key"] for row in _query(connection, statement, {"feed": feed, "sample": SAMPLE})]
-        rows.append({"feed": feed, "no_stale": not found})
-        if found:
-            samples.setdefault("feeds.no_stale", []).extend(found)
-    return pd.DataFrame(rows)
-
-
-def _days(connection: psycopg.Connection, contracts: dict[str, Contract], settings: Settings) -> pd.DataFrame:
-    """Per feed with an expectation: the last whole day of changes against the median of such days before it.
-
-    A day off is compared with days off. Fewer than the least number of days, or of records, says nothing and is left out.
-    """
-    calendar = WorkingDays.load(settings.rules)
-    rows = []
-    for contract in contracts.values():
-        if contract.expected_rows is None or contract.cursor is None:
-            continue
-        statement = sql.SQL(
-            "with stand as (select max(window_end) as until from ops.batch where feed = %(name)s)"
-            " select (r.{cursor} at time zone %(zone)s)::date as day, count(*) as records"
-            " from raw.{feed} as r cross join stand where r.op = 'upsert'"
-            " and r.{cursor} >= stand.until - make_interval(days => %(back)s)"
-            " and r.{cursor} < date_trunc('day', stand.until at time zone %(zone)s) at time zone %(zone)s"
-            " group by 1 order by 1 desc"
-        ).format(cursor=sql.Identifier(contract.cursor.name), feed=sql.Identifier(contract.feed))
-        values = {"zone": settings.timezone, "name": contract.feed, "back": contract.lookback_days + 1}
-        days = [(row["day"], row["records"]) for row in _query(connection, statement, values)]
-        if not days:
-            continue
-        last, records = days[0]
-        alike = [count for day, count in days[1:] if calendar.is_working(day) == calendar.is_working(last)]
-        usual = median(alike) if alike else 0
-        if len(alike) < limit("landed.days_least") or usual < limit("landed.day_rows_least"):
-            continue
-        least, most = contract.expected_rows["working_day" if calendar.is_working(last) else "day_off"]
-        rows.append({"feed": contract.feed, "day": str(last), "as_expected": least * usual <= records <= most * usual})
-    return pd.DataFrame(rows)
 
 
 def _shares(

@@ -110,22 +110,38 @@ def rows_present(target: str, reason: str) -> Check:
 
 def read_thresholds(path: Path) -> dict[str, float]:
     """Thresholds by name; PermanentError when one comes without its reason and date."""
+    return {name: float(entry["value"]) for name, entry in _read(path).items()}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     for name, entry in document.items():
         if (
             not isinstance(entry, dict)
-            or set(entry) != {"value", "since", "why"}
+            or set(entry) - {"severity"} != {"value", "since", "why"}
             or not isinstance(entry["since"], date)
         ):
             raise PermanentError(f"{path.name}: '{name}' needs exactly value, since (a date) and why")
-    return {name: float(entry["value"]) for name, entry in document.items()}
+        if entry.get("severity", SEVERITIES[0]) not in SEVERITIES:
+            raise PermanentError(
+                f"{path.name}: '{name}' has severity {entry['severity']!r}; allowed: {', '.join(SEVERITIES)}"
+            )
+    return dict(document)
 
 
 @cache
-def _thresholds() -> dict[str, float]:
-    return read_thresholds(THRESHOLDS)
+def _thresholds() -> dict[str, dict[str, Any]]:
+    return _read(THRESHOLDS)
 
 
 def limit(name: str) -> float:
     """A threshold by name."""
-    return _thresholds()[name]
+    return float(_thresholds()[name]["value"])
+
+
+def severity(name: str) -> str:
+    """How much the expectation of this name weighs; PermanentError where the data does not say."""
+    found = _thresholds().get(name, {}).get("severity")
+    if found is None:
+        raise PermanentError(f"{THRESHOLDS.name}: '{name}' has no severity")
+    return str(found)
