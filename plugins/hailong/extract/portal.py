@@ -33,6 +33,10 @@ LEGACY_GROUPS = {
     "MDHL": ("handling-satisfaction", 18),
     "TONG_SCORE": ("service-results", 100),
 }
+# Fields that the API to 2025 does not know: null, so that their absence is not news.
+NOT_IN_LEGACY = (
+    "departmentCode", "departmentType", "agencyLevel", "totalPetitions", "classifiedPetitions", "totalDossiers",
+)  # fmt: skip
 # What is said of windows in which the two keys cannot be taken as they are.
 DOUBTS = {
     "indices_swapped": "online service and online payment stood under each other's key, told apart by their most points",
@@ -316,6 +320,7 @@ def legacy_records(
         "isOverview": row.get("departmentId") == connector.root_department_id,
         "departmentId": row.get("departmentId"),
         "departmentName": row.get("departmentName"),
+        **dict.fromkeys(NOT_IN_LEGACY),
     }
     return [
         {**stamp, "group": group, "totalScore": row[key], "totalMaxScore": most, "metrics": []}
