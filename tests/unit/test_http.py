@@ -342,6 +342,7 @@ def test_records_that_the_source_always_sends_twice_are_its_own() -> None:
     with pytest.raises(StartOver):
         listing.read()
     assert listing.read() == apart
+    assert [(f["rule"], f["field"], f["records"]) for f in listing.pages.findings()] == [("rows_again", "k", 3)]
     moving = Listing(NINE, lambda call, page: [f"x{call}", "a", f"y{call}"] if page == 3 else None)
     for _ in range(3):
         with pytest.raises(StartOver):
@@ -355,6 +356,7 @@ def test_records_without_a_key_are_like_no_other() -> None:
     order.add([{"x": 2}, "text", {"k": {}}, {"k": ""}, {"k": None}])
     order.add([{"k": ""}])
     assert order.end() is None
+    assert not order.is_as_before()
     order.begin()
     order.add([{"k": "a"}])
     order.add([{"x": 2}, {"k": "b"}, {"k": "a"}])

@@ -313,6 +313,7 @@ class Pages:
     keys: tuple[str, ...] = ()
     declared: int | None = field(default=None, init=False)
     _order: Order = field(init=False)
+    _again: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._order = Order(self.keys)
@@ -343,8 +344,16 @@ class Pages:
         if received != self.declared:
             raise self._moved(f"{self.declared} records were declared and {received} came (page {page} ended it)")
         again = self._order.end()
-        if again:
+        if again and not self._order.is_as_before():
             raise self._moved(f"{again[0]} records came again on another page, first on page {again[1]}")
+        self._again = again[0] if again else 0
+
+    def findings(self) -> list[dict[str, Any]]:
+        """Records that the source sends again elsewhere, every time: whether they hide others, only its owner knows."""
+        if not self._again:
+            return []
+        told = "records came on two pages, in two reads alike: the pages may overlap and hide others; ask the owner"
+        return [{"rule": "rows_again", "field": ", ".join(self.keys), "records": self._again, "detail": told}]
 
     def _moved(self, problem: str) -> StartOver:
         return StartOver(
@@ -438,9 +447,13 @@ class Order:
             return hash(("", next(self._odd)))  # a record without a key is like no other
 
     def end(self) -> tuple[int, int] | None:
-        """(how many records came again in another place, the first page with one); None when they are the source's own."""
+        """(how many records came again in another place, the first page with one), None when none did."""
         again = self._again + self._count()
-        return None if not again or self._now == self._before else (len(again), min(again))
+        return (len(again), min(again)) if again else None
+
+    def is_as_before(self) -> bool:
+        """The read before this one brought the same list."""
+        return self._now == self._before
 
     def _count(self) -> list[int]:
         hashes = np.frombuffer(self._now, np.int64) if self._now else np.empty(0, np.int64)

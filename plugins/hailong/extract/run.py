@@ -266,7 +266,7 @@ def _source(read: Read, window: Window | None) -> Iterator[Source]:
             pages = Pages(read.contract.feed, client, connector, since, until, read.progress, keys)
             yield Source(
                 f"{connector.system}{connector.path}", "window", lambda: pages, lambda: pages.declared,
-                findings=client.findings,
+                findings=lambda: [*client.findings(), *pages.findings()],
             )  # fmt: skip
         elif since and until:
             asked = questions(connector, settings.rules, since, until)
