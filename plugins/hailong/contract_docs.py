@@ -58,6 +58,8 @@ def _feed(contract: Contract) -> Iterator[str]:
     yield f"{contract.description} Version {contract.version}, owner: {contract.owner}."
     yield ""
     yield f"- Read from {_origin(contract)}."
+    if isinstance(contract.connector, PortalWindows):
+        yield from _groups(contract.connector)
     if contract.cursor:
         yield (
             f"- Incremental by `{contract.cursor.name}`, {contract.lookback_days} days of look-back; a back-fill goes in chunks "
@@ -76,6 +78,8 @@ def _feed(contract: Contract) -> Iterator[str]:
         yield f"- Expected rows: {', '.join(told)}."
     if contract.personal:
         yield f"- Stays at the door (personal or free text): {', '.join(f'`{name}`' for name in contract.personal)}."
+    if contract.ignored:
+        yield f"- Sent, known and not read: {', '.join(f'`{name}`' for name in contract.ignored)}."
     yield ""
     yield from _table(
         ("column", "type", "source field", "what it is"),
@@ -93,6 +97,18 @@ def _origin(contract: Contract) -> str:
         return f"files `{connector.pattern}` in `HAILONG_SOURCE_{connector.system.upper()}_DROP`"
     place = f"view `{connector.view}`" if isinstance(connector, SqlView) else f"`{connector.path}`"
     return f"{place} of `HAILONG_SOURCE_{connector.system.upper()}_URL`"
+
+
+def _groups(connector: PortalWindows) -> Iterator[str]:
+    yield f"- `{connector.group}` is asked for our own months, quarters and years (method {connector.metric_version})."
+    if connector.calendar_groups:
+        names = ", ".join(f"`{name}`" for name in connector.calendar_groups)
+        yield f"- {names} are asked for months, quarters and years of the calendar."
+    if connector.legacy_path:
+        yield (
+            f"- Calendar windows that ended before {connector.legacy_until} come from `{connector.legacy_path}`, service "
+            f"`{connector.legacy_service}` (method {connector.legacy_metric_version}), all groups at once."
+        )
 
 
 def _column(column: Column, prefix: str = "") -> tuple[str, ...]:

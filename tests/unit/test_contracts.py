@@ -86,6 +86,15 @@ def test_reading_contracts_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_feeds_come_at_their_own_minute_registers_first_and_all_before_the_build() -> None:
+    contracts = load_contracts(FOLDER)
+    fields = {feed: contract.schedule.split() for feed, contract in contracts.items()}
+    minutes = {feed: int(hour) * 60 + int(minute) for feed, (minute, hour, *_) in fields.items()}
+    assert len(set(minutes.values())) == len(minutes)
+    registers = {minutes[feed] for feed, contract in contracts.items() if contract.kind == "register"}
+    assert max(registers) < min(set(minutes.values()) - registers) and max(minutes.values()) < 3 * 60
+
+
 TYPOS = [
     ("physicalType: text", "physicalType: txt", "unknown value 'txt'; allowed: text"),
     ("kind: paged_http", "kind: paged_htp", "unknown value 'paged_htp'; allowed: paged_http, portal_windows"),
