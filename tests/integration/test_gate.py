@@ -481,6 +481,14 @@ LANDED_BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         {"key": "X", "window_from": START, "window_to": END, "total_score": 19, "total_max_score": 18},
         "stop",
     ),
+    "portal_evaluation.index_maximum": (
+        "portal_evaluation",
+        {
+            "key": "X", "group_code": "provide-online-tree", "window_from": START, "window_to": END, "total_score": 9,
+            "total_max_score": 10,
+        },
+        "warn",
+    ),
     "portal_evaluation.metric_counts": (
         "portal_evaluation",
         {"key": "X", "window_from": START, "window_to": END, "metrics": Jsonb([{"numerator": 3, "denominator": 2}])},
