@@ -11,12 +11,12 @@ import gc
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache
 from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any
@@ -49,13 +49,13 @@ from hailong.load.landing import ARROW, LandingWriter, record_schema, rows_to_ba
 MEMO = 8_192  # distinct values remembered per column
 MEMO_LENGTH = 200  # characters of a text that is worth remembering
 MISSING_AFTER = 100  # so many records without a field say that the source dropped it
-COLLECT_EVERY = 64  # pages between two looks for garbage
+BLOCK = 4_000  # records that are converted together, at least
+COLLECT_EVERY = 16  # blocks between two looks for garbage
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOW = object()
 _ESCAPED = r'["\\\x00-\x1f]'  # what JSON does not take as it is
 _KEY_TYPES = frozenset({"text", "integer", "bigint", "date"})  # their text is the same in Arrow and in Python
-Records = list[dict[str, Any]]
 
 
 def land(
@@ -71,11 +71,23 @@ def land(
     """
     door = Door(converter, watched, window)
     with _seldom_collected() as collect:
-        for page in source:
-            door.pass_through(page, writer)
+        for block in _blocks(source):
+            door.pass_through(block, writer)
             collect()
     door.close()
     return door
+
+
+def _blocks(source: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Pages put together: a column of a few thousand values costs little more to start with than one of ten."""
+    waiting: list[Any] = []
+    for page in source:
+        waiting += page
+        if len(waiting) >= BLOCK:
+            block, waiting = waiting, []
+            yield block
+    if waiting:
+        yield waiting
 
 
 @contextmanager
@@ -191,7 +203,41 @@ class Plain:
     slow: Iterable[int] = ()
 
 
-Reader = Callable[[Records], Plain]
+class Table:
+    """Records as columns. All fields are taken in one pass: a record that was looked at is soon out of the cache."""
+
+    def __init__(self, records: list[dict[str, Any]], fields: tuple[str, ...]) -> None:
+        self._records = records
+        self._columns: dict[str, Sequence[Any]] = {}
+        if len(fields) > 1:
+            try:
+                taken = list(zip(*map(itemgetter(*fields), records), strict=True))
+            except KeyError:  # a record without one of them: field by field, below
+                return
+            self._columns = dict(zip(fields, taken, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def values(self, field: str) -> Sequence[Any]:
+        """The values of a field, None where a record has none."""
+        found = self._columns.get(field)
+        if found is None:
+            found = self._columns[field] = [record.get(field) for record in self._records]
+        return found
+
+    def having(self, field: str) -> list[int]:
+        """The places of the records that have a field."""
+        return [place for place, record in enumerate(self._records) if field in record]
+
+
+Reader = Callable[[Table], Plain]
+
+
+def _fields(columns: tuple[Column, ...]) -> tuple[str, ...]:
+    named = [column.source for column in columns if column.source]
+    named += [field for column in columns for field, _ in column.flag]
+    return tuple(dict.fromkeys(named))
 
 
 class PageConverter:
@@ -206,6 +252,7 @@ class PageConverter:
         self._needed = [column.name for column in contract.columns if column.required]
         self._hashed = sorted(column.name for column in contract.columns if is_versioned(column))
         self._only_slow = converter.only_keys or any(column.type not in _KEY_TYPES for column in contract.keys)
+        self._fields = _fields(contract.columns)
         self._readers = _readers(converter, contract.columns, [converter.step(c.name)[0] for c in contract.columns])
 
     def convert(self, page: list[Any], received: int) -> tuple[pa.RecordBatch, list[tuple[int, Reject]]]:
@@ -216,8 +263,9 @@ class PageConverter:
         slow = {place for place, record in enumerate(page) if record.__class__ is not dict}
         records = page if not slow else [record if record.__class__ is dict else {} for record in page]
         plain: dict[str, pa.Array] = {}
+        table = Table(records, self._fields)
         for read in self._readers:
-            found = read(records)
+            found = read(table)
             plain.update(found.columns)
             slow.update(found.slow)
         for name in self._needed:  # a key or a needed column without value is a matter for the slow way, which says so
@@ -326,13 +374,6 @@ def _readers(converter: Converter, columns: tuple[Column, ...], steps: list[Step
     return readers
 
 
-def _values(records: Records, field: str) -> list[Any]:
-    try:
-        return list(map(itemgetter(field), records))
-    except KeyError:
-        return [record.get(field) for record in records]
-
-
 class _Memo(dict[Any, Any]):
     """What the slow way makes of a value, remembered; `_SLOW` for what it rejects."""
 
@@ -379,7 +420,7 @@ class _Memos(dict[type, _Memo]):
         self[kind] = memo = _Memo(self._read)
         return memo
 
-    def take(self, values: list[Any]) -> list[Any]:
+    def take(self, values: Sequence[Any]) -> list[Any]:
         kinds = set(map(type, values))
         others = kinds - {str, type(None)}
         try:
@@ -420,8 +461,8 @@ def _texts(column: Column, memos: _Memos) -> Reader:
     """Texts that are not looked up. A column of plain codes and identifiers is taken as it is, all at once."""
     field, name, longest = column.source or "", column.name, column.max_length
 
-    def read(records: Records) -> Plain:
-        values = _values(records, field)
+    def read(table: Table) -> Plain:
+        values = table.values(field)
         try:
             joined = "".join(values)
         except TypeError:
@@ -441,10 +482,10 @@ def _remembered(column: Column, memos: _Memos) -> Reader:
     """Columns whose values come again and again: each distinct value is read once, by the slow way."""
     field, name, kind = column.source or "", column.name, ARROW[column.type]
 
-    def read(records: Records) -> Plain:
-        array, slow = _array(memos.take(_values(records, field)), kind)
+    def read(table: Table) -> Plain:
+        array, slow = _array(memos.take(table.values(field)), kind)
         if column.pseudonym:  # a replayed payload carries them ready-made
-            slow += [place for place, record in enumerate(records) if name in record]
+            slow += table.having(name)
         return Plain({name: array}, slow)
 
     return read
@@ -454,11 +495,11 @@ def _flags(column: Column) -> Reader:
     rules = flag_rules(column)
     name = column.name
 
-    def read(records: Records) -> Plain:
-        slow = [place for place, record in enumerate(records) if name in record]
+    def read(table: Table) -> Plain:
+        slow = table.having(name)
         found: set[int] = set()
         for field, search in rules:
-            values: list[Any] = _values(records, field)
+            values = table.values(field)
             places: list[int] | range = range(len(values))
             if not set(map(type, values)) <= {str}:
                 places = [place for place, value in enumerate(values) if value.__class__ is str]
@@ -467,7 +508,7 @@ def _flags(column: Column) -> Reader:
             if not unicodedata.is_normalized("NFC", "\n".join(values)):
                 values = list(map(composed, values))
             found.update(place for place, match in zip(places, map(search, values), strict=True) if match)
-        flags = np.zeros(len(records), bool)
+        flags = np.zeros(len(table), bool)
         flags[list(found)] = True
         return Plain({name: pa.array(flags)}, slow)
 
@@ -485,11 +526,11 @@ def _times(column: Column, twin: str | None, zone: ZoneInfo) -> Reader:
             return _SLOW
         return None if at is None else ((at - _EPOCH) // timedelta(microseconds=1), is_date)
 
-    memos = _Memos(one)
+    memos, starts = _Memos(one), _DayStarts(zone)
 
-    def read(records: Records) -> Plain:
-        size = len(records)
-        values = _values(records, field)
+    def read(table: Table) -> Plain:
+        size = len(table)
+        values = table.values(field)
         micros, empty, is_date = np.zeros(size, np.int64), np.ones(size, bool), np.zeros(size, bool)
         other: Any
         try:
@@ -504,7 +545,7 @@ def _times(column: Column, twin: str | None, zone: ZoneInfo) -> Reader:
                     at = np.flatnonzero(lengths == width)
                     if not len(at):
                         continue
-                    seconds, good = _stamps(texts.take(pa.array(at)), width, zone)
+                    seconds, good = _stamps(texts.take(pa.array(at)), width, starts)
                     at, seconds = at[good], seconds[good]
                     micros[at], empty[at], is_date[at], done[at] = seconds * 1_000_000, False, days_only, True
                 other = np.flatnonzero(~done)
@@ -526,34 +567,57 @@ def _times(column: Column, twin: str | None, zone: ZoneInfo) -> Reader:
     return read
 
 
-def _stamps(stamps: pa.Array, width: int, zone: ZoneInfo) -> tuple[Any, Any]:
+def _stamps(stamps: pa.Array, width: int, starts: _DayStarts) -> tuple[Any, Any]:
     """(UTC seconds, whether it could be read) of texts of `width` bytes, yyyyMMdd or yyyyMMddHHmmss."""
     content = np.frombuffer(stamps.buffers()[2], np.uint8, count=len(stamps) * width)
-    digits = content.reshape(len(stamps), width).astype(np.int64) - 48
-    good: Any = ((digits >= 0) & (digits <= 9)).all(axis=1)
-    number = np.where(good, digits @ (10 ** np.arange(width - 1, -1, -1, dtype=np.int64)), 0)
-    day, clock = np.divmod(number, 1_000_000) if width == 14 else (number, np.zeros_like(number))
-    distinct, inverse = np.unique(day, return_inverse=True)
-    starts = np.array([_day_start(int(value), zone) for value in distinct], np.int64)[inverse]
-    hour, rest = np.divmod(clock, 10_000)
-    minute, second = np.divmod(rest, 100)
-    good &= (starts != _NO_DAY) & (hour < 24) & (minute < 60) & (second < 60)
-    return np.where(good, starts + hour * 3600 + minute * 60 + second, 0), good
+    digits = content.reshape(len(stamps), width) - np.uint8(ord("0"))
+    good: Any = np.ones(len(stamps), bool)
+    if digits.max() > 9:
+        good = (digits <= 9).all(axis=1)
+        digits = np.where(good[:, None], digits, 0)
+    pairs = (digits[:, 0::2] * np.uint8(10) + digits[:, 1::2]).T.astype(np.int64)
+    seconds = starts.of(pairs[0] * 100 + pairs[1], pairs[2], pairs[3])
+    good &= seconds != _NO_DAY
+    if width == 14:
+        good &= (pairs[4] < 24) & (pairs[5] < 60) & (pairs[6] < 60)
+        seconds = seconds + pairs[4] * 3600 + pairs[5] * 60 + pairs[6]
+    return seconds, good
 
 
-_NO_DAY = -(2**62)
+class _DayStarts:
+    """UTC second at which each local day of two centuries begins, found out when first asked for."""
+
+    _FIRST, _YEARS = 1900, 200
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._known = np.full(self._YEARS * 12 * 31, _NOT_ASKED, np.int64)
+
+    def of(self, year: Any, month: Any, day: Any) -> Any:
+        """The seconds of days given as arrays; `_NO_DAY` for what is no day or lies outside the two centuries."""
+        year = year - self._FIRST
+        good = (year >= 0) & (year < self._YEARS) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+        places = np.where(good, (year * 12 + month - 1) * 31 + day - 1, 0)
+        found = self._known[places]
+        if (found == _NOT_ASKED).any():
+            for place in np.unique(places[found == _NOT_ASKED]).tolist():
+                months, day_before = divmod(place, 31)
+                self._known[place] = _day_start(self._FIRST + months // 12, months % 12 + 1, day_before + 1, self._zone)
+            found = self._known[places]
+        return np.where(good, found, _NO_DAY)
 
 
-@lru_cache(maxsize=20_000)
-def _day_start(number: int, zone: ZoneInfo) -> int:
-    """UTC second at which a local day yyyyMMdd begins; `_NO_DAY` when there is none or its clock is moved."""
+_NO_DAY, _NOT_ASKED = -(2**62), -(2**61)
+
+
+def _day_start(year: int, month: int, day: int, zone: ZoneInfo) -> int:
+    """UTC second at which a local day begins; `_NO_DAY` when there is none or its clock is moved."""
     try:
-        found = date(number // 10_000, number // 100 % 100, number % 100)
-        start = datetime(found.year, found.month, found.day, tzinfo=zone)
-        end = datetime(found.year, found.month, found.day, 23, 59, 59, tzinfo=zone)
+        start = datetime(year, month, day, tzinfo=zone)
+        end = datetime(year, month, day, 23, 59, 59, tzinfo=zone)
     except ValueError:
         return _NO_DAY
-    if start.utcoffset() != end.utcoffset() or not 1 < found.year < 9999:
+    if start.utcoffset() != end.utcoffset():
         return _NO_DAY
     return int((start - _EPOCH).total_seconds())
 
@@ -568,11 +632,13 @@ def _lists(converter: Converter, column: Column, step: Step, index: int, width: 
         return _remembered(column, _Memo.of(column, step, index, width))
     readers = _readers(converter, column.items, converter.item_steps(column))
     needed = [item.name for item in column.items if item.required]
+    fields = _fields(column.items)
 
-    def read(records: Records) -> Plain:
-        values = _values(records, field)
+    def read(table: Table) -> Plain:
+        values = table.values(field)
         slow: set[int] = set()
         if not set(map(type, values)) <= {list}:
+            values = list(values)
             for place, value in enumerate(values):
                 if value.__class__ is not list:
                     values[place] = []
@@ -581,14 +647,15 @@ def _lists(converter: Converter, column: Column, step: Step, index: int, width: 
         offsets = list(accumulate(map(len, values), initial=0))
         items = list(chain.from_iterable(values))
         if not items:
-            return Plain({name: pa.array(["[]"] * len(records), pa.string())}, slow)
+            return Plain({name: pa.array(["[]"] * len(table), pa.string())}, slow)
         unread: set[int] = set()
         if set(map(type, items)) != {dict}:
             unread = {place for place, item in enumerate(items) if item.__class__ is not dict}
             items = [item if item.__class__ is dict else {} for item in items]
         plain: dict[str, pa.Array] = {}
+        inner = Table(items, fields)
         for reader in readers:
-            found = reader(items)
+            found = reader(inner)
             plain.update(found.columns)
             unread.update(found.slow)
         for needs in needed:
@@ -632,13 +699,12 @@ def _iso_times(values: pa.Array) -> pa.Array:
     micros = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     seconds, rest = np.divmod(micros, 1_000_000)
     day, clock = np.divmod(seconds, _DAY)
-    days, inverse = np.unique(day, return_inverse=True)
-    if rest.any() or days[0] < _FIRST_DAY or days[-1] > _LAST_DAY:
+    texts = _day_texts()
+    if rest.any() or day.min() < _FIRST_DAY or day.max() >= _FIRST_DAY + len(texts):
         told = [None if at is None else f'"{at.isoformat()}"' for at in values.to_pylist()]
         return pa.array(told, pa.string())
     written = np.tile(np.frombuffer(b'"0000-00-00T00:00:00+00:00"', np.uint8), (len(values), 1))
-    texts = "".join(_day_text(int(value)) for value in days)
-    written[:, 1:11] = np.frombuffer(texts.encode(), np.uint8).reshape(-1, 10)[inverse]
+    written[:, 1:11] = texts[day - _FIRST_DAY]
     hour, minutes = np.divmod(clock, 3600)
     minute, second = np.divmod(minutes, 60)
     written[:, 12:14], written[:, 15:17], written[:, 18:20] = _PAIRS[hour], _PAIRS[minute], _PAIRS[second]
@@ -649,13 +715,15 @@ def _iso_times(values: pa.Array) -> pa.Array:
     return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(written), valid)
 
 
-_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # the years 1 to 9999
+_FIRST_DAY = -25_567  # 1900-01-01
 _PAIRS = np.frombuffer("".join(f"{n:02d}" for n in range(60)).encode(), np.uint8).reshape(60, 2)
 
 
-@lru_cache(maxsize=20_000)
-def _day_text(day: int) -> str:
-    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
+@cache
+def _day_texts() -> Any:
+    """yyyy-MM-dd of each day of two centuries, ten bytes each."""
+    days = np.arange("1900-01-01", "2100-01-01", dtype="datetime64[D]")
+    return np.char.encode(np.datetime_as_string(days)).view(np.uint8).reshape(-1, 10)
 
 
 def _dealt(texts: pa.Array, offsets: list[int]) -> pa.Array:
