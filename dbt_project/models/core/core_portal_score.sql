@@ -18,6 +18,13 @@ units as (
     select * from {{ ref('dim_unit') }}
 ),
 
+methods as (
+    select distinct
+        roles.group_code,
+        roles.metric_version
+    from roles
+),
+
 -- Two departments of the portal may be one unit of ours: the later answer counts.
 newest as (
     select distinct on (units.unit_code, evaluations.window_from, evaluations.window_to)
@@ -25,12 +32,8 @@ newest as (
         units.unit_code as known_unit_code
     from evaluations
     inner join units on evaluations.unit_code = units.unit_code
-    where (evaluations.group_code, evaluations.metric_version) in (
-        select
-            roles.group_code,
-            roles.metric_version
-        from roles
-    )
+    inner join methods
+        on evaluations.group_code = methods.group_code and evaluations.metric_version = methods.metric_version
     order by
         units.unit_code,
         evaluations.window_from,
