@@ -579,9 +579,9 @@ def _cursor_back(records: Records, fault: Fault) -> bool:
     chosen = [record for record in records if _chosen(record)]
     for record in chosen:
         for name, value in record.items():
-            at = _moment(value)
+            at = _moment(f"{value}000000" if _is_day(value) else value)
             if at is not None:
-                record[name] = (at - timedelta(days=fault.number)).strftime(WIRE)
+                record[name] = (at - timedelta(days=fault.number)).strftime(WIRE)[: len(value)]
     return bool(chosen)
 
 

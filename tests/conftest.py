@@ -39,7 +39,12 @@ def server_dsn() -> Iterator[str]:
     home.chmod(0o755)  # our own new folder: lets the server's system user in
     embedded = Embedded(home)
     try:
-        yield embedded.up().uri("postgres")
+        uri = embedded.up().uri("postgres")
+        with psycopg.connect(uri, autocommit=True) as server:  # a server to throw away need not survive a power cut
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                server.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
+            server.execute("select pg_reload_conf()")
+        yield uri
     finally:
         embedded.down()
         shutil.rmtree(home, ignore_errors=True)
