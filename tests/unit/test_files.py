@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import unicodedata
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,10 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from hailong.contracts import load_contracts
+from hailong.contracts import FileDrop, load_contracts
 from hailong.errors import PermanentError, UsageError
 from hailong.extract.files import DroppedFile, load_mapping
-from hailong.extract.records import Bad
+from hailong.extract.formats import Layout, read_parquet
+from hailong.extract.records import Bad, Converter, Reject, Row, moment, text
 from hailong.settings import PROJECT
 
 CONTRACTS = load_contracts(PROJECT / "expectations" / "contracts")
@@ -193,7 +197,7 @@ def test_files_that_cannot_be_read_are_answered(tmp_path: Path) -> None:
         with pytest.raises(PermanentError, match=name):
             read(tmp_path / name)
     (tmp_path / "a.doc").write_bytes(b"x")
-    with pytest.raises(UsageError, match="unknown kind of file"):
+    with pytest.raises(PermanentError, match="unknown kind of file"):
         read(tmp_path / "a.doc")
 
 
@@ -232,3 +236,210 @@ def test_headers_from_a_mac_and_unicode_text_are_the_same_columns(tmp_path: Path
     mac = read(write_csv(tmp_path / "mac.csv", [apart, row], ";"), "self_evaluation")
     unicode_text = read(write_csv(tmp_path / "unicode.csv", [SELF, row], "\t", "utf-16"), "self_evaluation")
     assert mac == unicode_text == [dict(zip(SELF, row, strict=True))]
+
+
+# -- as people save them ----------------------------------------------------------------------------------------------
+
+GOOD = ["D1", "H29.01", "Sở Một", "2026-Q3", "TC1", "8", "10", "01/10/2026"]
+OTHER = ["D2", "H29.02", "Sở Hai", "2026-Q3", "TC2", "9", "10", "02/10/2026"]
+SELF_RECORD, OTHER_RECORD = (dict(zip(SELF, row, strict=True)) for row in (GOOD, OTHER))
+
+
+def text_of(rows: list[list[str]], delimiter: str = ";", end: str = "\r\n") -> str:
+    return "".join(delimiter.join(row) + end for row in rows)
+
+
+def read_bytes(path: Path, content: bytes, feed: str = "self_evaluation", **options: Any) -> list[Any]:
+    path.write_bytes(content)
+    return read(path, feed, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mark.csv", codecs.BOM_UTF8 + text_of([SELF, GOOD]).encode()),
+        ("two_marks.csv", codecs.BOM_UTF8 * 2 + text_of([SELF, GOOD]).encode()),
+        ("quoted_after_mark.csv", codecs.BOM_UTF8 + text_of([[f'"{n}"' for n in SELF], GOOD]).encode()),
+        ("little.txt", codecs.BOM_UTF16_LE + text_of([SELF, GOOD], "\t").encode("utf-16-le")),
+        ("big.txt", codecs.BOM_UTF16_BE + text_of([SELF, GOOD], "\t").encode("utf-16-be")),
+        ("no_mark.txt", text_of([SELF, GOOD], "\t").encode("utf-16-le")),
+        ("told.csv", b"sep=;\r\n" + text_of([SELF, GOOD]).encode()),
+        ("told_with_mark.csv", codecs.BOM_UTF8 + b'"sep=|"\r\n' + text_of([SELF, GOOD], "|").encode()),
+        ("cr.csv", text_of([SELF, GOOD], end="\r").encode()),
+        ("lf.tsv", text_of([SELF, GOOD], "\t", "\n").encode()),
+        ("blank_lines.csv", b"\r\n" + text_of([[], SELF, [""] * 8, GOOD, [" "] * 8]).encode()),
+        ("title.csv", text_of([["BÁO CÁO, QUÝ III, 2026, CỦA SỞ MỘT"], [], SELF, GOOD]).encode()),
+        ("wide.csv", text_of([[*SELF, "", ""], [*GOOD, "", ""]]).encode()),
+        ("wrapped_header.csv", text_of([['"Mã\ndòng"', " Mã  cơ quan", *SELF[2:]], GOOD]).encode()),
+    ],
+)
+def test_text_is_read_however_excel_wrote_it(tmp_path: Path, name: str, content: bytes) -> None:
+    assert read_bytes(tmp_path / name, content) == [SELF_RECORD]
+
+
+@pytest.mark.parametrize("encoding", ["windows-1258", "windows-1252"])
+def test_old_code_pages_are_read_only_when_they_are_named(tmp_path: Path, encoding: str) -> None:
+    marks = "Ghế Ngãi" if encoding == "windows-1258" else "Cà Mau, Bến".replace("ế", "ê")
+    row = [*GOOD[:2], marks, *GOOD[3:]]
+    # windows-1258 has the tone marks apart; its writers take letters and marks apart accordingly
+    apart = "".join(
+        unicodedata.normalize("NFD", c).replace("a\u0302", "â").replace("e\u0302", "ê").replace("o\u0302", "ô")
+        for c in text_of([["no", "code", "unit"], row[:3]])
+    )
+    content = (apart if encoding == "windows-1258" else text_of([["no", "code", "unit"], row[:3]])).encode(encoding)
+    columns = {"line_id": "no", "unit_source_code": "code", "period_code": "unit"}
+    known = {column.name for column in CONTRACTS["self_evaluation"].columns}
+    assert set(columns) <= known
+    (found,) = read_bytes(tmp_path / "old.csv", content, mapping={"columns": columns, "format": {"encoding": encoding}})
+    assert text(found["Kỳ đánh giá"]) == marks  # the door composes it
+    (unnamed,) = read_bytes(tmp_path / "old.csv", content, mapping={"columns": columns})
+    assert "\ufffd" in unnamed["Kỳ đánh giá"]  # which the door quarantines
+
+
+def test_a_code_page_of_the_contract_gives_way_to_a_mark_in_the_file(tmp_path: Path) -> None:
+    contract = CONTRACTS["self_evaluation"]
+    assert isinstance(contract.connector, FileDrop)
+    old = replace(contract, connector=replace(contract.connector, encoding="windows-1252"))
+    path = tmp_path / "a.csv"
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_bytes(text_of([SELF, GOOD]).encode(encoding))
+        assert list(DroppedFile(path, old, None, ZONE, None, NOW)) == [[SELF_RECORD]]
+    wrong = replace(contract, connector=replace(contract.connector, encoding="windows-9999"))
+    path.write_bytes(text_of([SELF, GOOD]).encode())
+    with pytest.raises(PermanentError, match="no encoding 'windows-9999': write utf-8"):
+        list(DroppedFile(path, wrong, None, ZONE, None, NOW))
+
+
+def test_a_header_that_is_not_utf_8_is_answered_with_the_encoding(tmp_path: Path) -> None:
+    content = text_of([SELF, GOOD]).encode("cp1252", "replace").replace(b"?", b"\xe3")
+    with pytest.raises(PermanentError, match="it is not UTF-8: save it as UTF-8, or name its encoding"):
+        read_bytes(tmp_path / "a.csv", content)
+
+
+def test_broken_bytes_spoil_their_own_line(tmp_path: Path) -> None:
+    content = text_of([SELF, GOOD, OTHER]).encode().replace("Sở Một;2026".encode(), b"S\xe1\xbb;2026\xff")
+    first, second = read_bytes(tmp_path / "a.csv", content)
+    assert "\ufffd" in first["Kỳ đánh giá"] and second == OTHER_RECORD
+    codes = {
+        (column.codes.system, column.codes.kind): frozenset({"H29.01", "H29.02", "TC1", "TC2"})
+        for column in CONTRACTS["self_evaluation"].columns
+        if column.codes
+    }
+    door = Converter(CONTRACTS["self_evaluation"], str(ZONE), codes)
+    reject, row = door.convert(first), door.convert(second)
+    assert isinstance(reject, Reject) and (reject.rule, reject.key) == ("bad_text", "D1")
+    assert isinstance(row, Row)
+
+
+def test_quoted_newlines_delimiters_and_quotes_belong_to_the_value(tmp_path: Path) -> None:
+    row = [*GOOD[:2], '"Sở ""Một"";\r\nphòng 2"', *GOOD[3:]]
+    (found,) = read_bytes(tmp_path / "a.csv", text_of([SELF, row]).encode())
+    assert found["Tên cơ quan"] == 'Sở "Một";\r\nphòng 2'
+
+
+@pytest.mark.parametrize("broken", ['"never closed', '"closed" too early'])
+def test_a_broken_quote_hides_no_other_row(tmp_path: Path, broken: str) -> None:
+    row = [*GOOD[:2], broken, *GOOD[3:]]
+    found = read_bytes(tmp_path / "a.csv", text_of([SELF, GOOD, row, *[OTHER] * 3]).encode())
+    assert found[0] == SELF_RECORD and found[2:] == [OTHER_RECORD] * 3
+    assert isinstance(found[1], Bad) and found[1].detail.startswith("line 3: ")
+
+
+def test_a_decomposed_mapping_finds_composed_columns_and_values(tmp_path: Path) -> None:
+    apart = {name: unicodedata.normalize("NFD", name) for name in ("Mã", "Kết quả", "Không đạt")}
+    mapping = {
+        "columns": {
+            "check_id": apart["Mã"],
+            "result_source_code": {"from": apart["Kết quả"], "values": {apart["Không đạt"]: "0"}, "otherwise": "?"},
+        }
+    }
+    path = write_csv(tmp_path / "a.csv", [["Mã", "Kết quả"], ["1", "Không đạt"], ["2", apart["Không đạt"]]])
+    assert [record["Kết quả"] for record in read(path, mapping=mapping)] == ["0", "0"]
+
+
+def test_a_workbook_with_a_title_merged_cells_and_odd_cells(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.title = unicodedata.normalize("NFD", "Kiểm tra niêm yết")
+    sheet.append(["KẾT QUẢ KIỂM TRA"])
+    sheet.merge_cells("A1:G1")
+    sheet.append([])
+    sheet.append([unicodedata.normalize("NFD", name) for name in HEADER])
+    days = [datetime(2026, 10, 3), 46_298, "04/10/2026", datetime(2026, 10, 5, 8, 30)]
+    for number, day in enumerate(days):
+        unit = "KT-01" if number in (0, 3) else None
+        sheet.append([number + 100 if number else "0100", unit, "Sở Một", HEADER[3], day, "Đạt", 7.0])
+        if not number:
+            sheet.append([None] * 3 + ["  "])
+    sheet.merge_cells("B4:B7")  # the unit of the first three, over the empty row
+    sheet.append(["106", "KT-02", "#N/A", "x", "#REF!", "Đạt", "z"])
+    sheet.append(["Tổng cộng"])
+    book.save(tmp_path / "a.xlsx")
+    *found, broken, total = read(tmp_path / "a.xlsx")
+    assert [(r["Mã phiếu"], r["Mã cơ quan"]) for r in found] == [
+        ("0100", "KT-01"), (101, "KT-01"), (102, "KT-01"), (103, "KT-01"),
+    ]  # fmt: skip
+    assert [r["Ngày kiểm tra"] for r in found] == [
+        date(2026, 10, 3), date(2026, 10, 3), "04/10/2026", datetime(2026, 10, 5, 8, 30),
+    ]  # fmt: skip
+    assert isinstance(broken, Bad) and "row 9: a formula failed in column 'Ngày kiểm tra'" in broken.detail
+    assert (total["Mã phiếu"], total["Mã cơ quan"]) == ("Tổng cộng", None)
+
+
+def test_numbers_in_a_workbook_as_text_and_with_the_noise_of_a_formula(tmp_path: Path) -> None:
+    rows = [[*GOOD[:5], "8,5", 10, 46_298], [*OTHER[:5], 0.1 + 0.2, "10", "02/10/2026"]]
+    first, second = read(write_xlsx(tmp_path / "a.xlsx", [SELF, *rows]), "self_evaluation")
+    assert (first["Điểm tự chấm"], first["Ngày lập"]) == ("8.5", date(2026, 10, 3))
+    assert second["Điểm tự chấm"] == 0.3
+
+
+def test_the_first_sheet_that_shows_is_read(tmp_path: Path) -> None:
+    path = write_xlsx(tmp_path / "a.xlsx", [["bản nháp"]], title="ẩn")
+    book = openpyxl.load_workbook(path)
+    book["ẩn"].sheet_state = "hidden"
+    sheet = book.create_sheet("Dữ liệu")
+    for row in (SELF, GOOD):
+        sheet.append(row)
+    book.active = sheet
+    book.save(path)
+    assert read(path, "self_evaluation") == [SELF_RECORD]
+
+
+def test_json_as_a_list_as_lines_with_a_mark_and_with_broken_bytes(tmp_path: Path) -> None:
+    apart = {unicodedata.normalize("NFD", name): value for name, value in OTHER_RECORD.items()}
+    lines = b"\n".join(map(orjson.dumps, [SELF_RECORD, apart]))
+    contents = {
+        "list.json": codecs.BOM_UTF8 + orjson.dumps([SELF_RECORD, apart], option=orjson.OPT_INDENT_2),
+        "lines.json": lines,
+        "wide.jsonl": lines.decode().encode("utf-16"),
+        "lines.ndjson": codecs.BOM_UTF8 + lines + b"\r\n\r\n",
+    }
+    for name, content in contents.items():
+        assert read_bytes(tmp_path / name, content) == [SELF_RECORD, OTHER_RECORD], name
+    first, second = read_bytes(tmp_path / "broken.jsonl", lines.replace("Sở Một".encode(), b"S\xff"))
+    assert first["Tên cơ quan"] == "S\ufffd" and second == OTHER_RECORD
+    mapping = {"columns": {"check_id": "n"}}
+    assert read_bytes(tmp_path / "a.json", b'[{"n": 1}]', "posting_check", mapping=mapping) == [{"Mã phiếu": 1}]
+
+
+def test_parquet_with_and_without_zones_of_every_unit(tmp_path: Path) -> None:
+    at = datetime(2026, 10, 3, 1, 2, 3, 456_000, tzinfo=UTC)
+    zoned = [pa.array([at, None], pa.timestamp(unit, "UTC")) for unit in ("ms", "us", "ns")]
+    local = pa.array([datetime(2026, 10, 3, 8, 2, 3), None], pa.timestamp("ns"))
+    others = {
+        "name": pa.array(["Sở Một", None]).dictionary_encode(),
+        "score": pa.array([Decimal("8.50"), None], pa.decimal128(6, 2)),
+        "bytes": pa.array(["Sở Một".encode(), b"\xff"], pa.binary()),
+        "share": pa.array([float("nan"), 0.5]),
+        "day": pa.array([date(2026, 10, 3), None]),
+        "code": pa.array([7, None], pa.int32()),
+    }
+    table = {f"z{i}": column for i, column in enumerate(zoned)} | {"local": local} | others
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    layout = Layout(needed=("z0",), known=tuple(table), origin="", hint="")
+    first, second = (list(record.values()) for record in read_parquet(tmp_path / "a.parquet", layout))
+    assert [moment(value, ZONE)[0] for value in first[:3]] == [at] * 3
+    assert moment(first[3], ZONE)[0] == datetime(2026, 10, 3, 1, 2, 3, tzinfo=UTC)
+    assert first[4:] == ["Sở Một", Decimal("8.50"), "Sở Một", None, date(2026, 10, 3), 7]
+    assert second == [None, None, None, None, None, None, "\ufffd", 0.5, None, None]

@@ -1,4 +1,4 @@
-"""Dropped files (CSV, XLSX, Parquet, JSON lines, or one saved answer of a service) as source records of a contract.
+"""Dropped files (CSV, XLSX, Parquet, JSON, or one saved answer of a service) as source records of a contract.
 
 Without a mapping the file's columns are named as the source names its fields. A mapping (YAML) says otherwise:
 
@@ -19,36 +19,38 @@ Without a mapping the file's columns are named as the source names its fields. A
 
 from __future__ import annotations
 
-import codecs
-import csv
 import re
 import unicodedata
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import chain, islice
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
 from zoneinfo import ZoneInfo
 
-import openpyxl
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
-from openpyxl.utils.exceptions import InvalidFileException
 
 from hailong.contracts import Column, Contract, FileDrop, PagedHttp, PortalWindows
 from hailong.errors import PermanentError, UsageError
+from hailong.extract.formats import (
+    CHUNK,
+    SAMPLE,
+    Layout,
+    composed_names,
+    open_text,
+    read_csv,
+    read_lines,
+    read_parquet,
+    read_xlsx,
+)
 from hailong.extract.portal import Window, records_of
-from hailong.extract.records import Bad, moment
+from hailong.extract.records import Bad, composed, moment
 
-FORMATS = (".csv", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
-CHUNK = 1000
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-_SEPARATOR_LINE = re.compile(r"sep=(.)")
+FORMATS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
+MOST_JSON = 256 << 20  # bytes: such a file is held in memory
 Reader = Callable[[Mapping[str, Any]], Any]
 
 
@@ -79,7 +81,7 @@ class ColumnMapping:
     group_by: str | None = None
     items: tuple[Items, ...] = ()
     delimiter: str | None = None
-    encoding: str = "utf-8-sig"
+    encoding: str | None = None
     sheet: str | None = None
     window_columns: tuple[str, ...] = ()
     needs: tuple[str, ...] = field(default=())
@@ -104,130 +106,71 @@ class DroppedFile:
     def _records(self) -> Iterable[Any]:
         suffix = self.path.suffix.lower()
         if suffix not in FORMATS:
-            raise UsageError(f"{self.path.name}: unknown kind of file; readable are {', '.join(FORMATS)}")
-        if suffix == ".json":
+            raise PermanentError(f"{self.path.name}: unknown kind of file; readable are {', '.join(FORMATS)}")
+        if suffix == ".json" and not _holds_lines(self.path):
             return self._answer()
-        rows = {".csv": self._csv, ".xlsx": self._xlsx, ".parquet": self._parquet}.get(suffix, self._lines)()
-        if self.mapping is None:
-            return rows
-        if self.mapping.group_by:
-            return _grouped(rows, self.mapping, self.mapping.group_by, self.zone)
-        return (_mapped(row, self.mapping.fields) for row in rows)
+        rows = self._rows(suffix)
+        return rows if self.mapping is None else self._under_mapping(rows, self.mapping)
 
-    # -- formats ----------------------------------------------------------------------------------------------------
+    def _rows(self, suffix: str) -> Iterator[Any]:
+        if suffix in (".csv", ".tsv", ".txt"):
+            return read_csv(self.path, self.layout)
+        if suffix == ".xlsx":
+            return read_xlsx(self.path, self.layout)
+        if suffix == ".parquet":
+            return read_parquet(self.path, self.layout)
+        return read_lines(self.path, self.layout, is_mapped=self.mapping is not None)
 
-    def _csv(self) -> Iterator[Any]:
-        encoding, given = self._layout()
-        # In UTF-8 a broken byte spoils its own record only: U+FFFD stands for it, and the door quarantines that.
-        lenient = "replace" if encoding == "utf-8-sig" else "strict"
-        try:
-            with self.path.open(encoding=encoding, errors=lenient, newline="") as handle:
-                first = handle.readline()
-                told = _SEPARATOR_LINE.fullmatch(first.strip())  # "sep=;", as Excel understands it
-                if told:
-                    given, first = told[1], handle.readline()
-                handle.seek(0)
-                delimiter = given or max(",;\t|", key=first.count)
-                reader = csv.reader(handle, delimiter=delimiter)
-                if told:
-                    next(reader)
-                header = self._header(next(reader, None))
-                # Where the comma is the decimal sign, Excel puts something else between the columns.
-                decimals = set() if delimiter == "," or self.mapping else _number_fields(self.contract)
-                numbers = [place for place, name in enumerate(header) if name in decimals]
-                for row in reader:
-                    if not any(row):
-                        continue
-                    if len(row) != len(header):
-                        yield Bad(
-                            "unreadable_record", f"line {reader.line_num}: {len(row)} fields, header has {len(header)}"
-                        )
-                        continue
-                    for place in numbers:
-                        if _DECIMAL_COMMA.fullmatch(row[place].strip()):
-                            row[place] = row[place].replace(",", ".")
-                    yield dict(zip(header, row, strict=True))
-        except UnicodeDecodeError:
-            raise PermanentError(
-                f"{self.path.name} is not {encoding}: save it as UTF-8, or name its encoding in the mapping "
-                "(format.encoding)"
-            ) from None
-        except csv.Error as error:
-            raise PermanentError(f"{self.path.name} is not a readable CSV file ({error})") from None
+    def _under_mapping(self, rows: Iterable[Any], mapping: ColumnMapping) -> Iterator[Any]:
+        if mapping.group_by:
+            return _grouped(rows, mapping, mapping.group_by, self.zone)
+        return (_mapped(row, mapping.fields) for row in rows)
 
-    def _layout(self) -> tuple[str, str | None]:
-        """(encoding, delimiter or None): as the mapping or the contract says; else UTF-16 where a mark says so, else UTF-8."""
-        connector = self.contract.connector if isinstance(self.contract.connector, FileDrop) else None
+    @cached_property
+    def layout(self) -> Layout:
+        """What the mapping, else the contract, expects of the file."""
         if self.mapping:
-            return self.mapping.encoding, self.mapping.delimiter
-        given = connector.encoding if connector else None
-        if given is None:
-            with self.path.open("rb") as handle:
-                given = "utf-16" if handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-        return given, connector.delimiter if connector else None
+            sheet = self.mapping.sheet or getattr(self.contract.connector, "sheet", None)
+            return Layout(
+                needed=self.mapping.needs,
+                known=self.mapping.needs,
+                origin=f"mapping {self.mapping.name}",
+                hint="correct the mapping",
+                encoding=self.mapping.encoding,
+                delimiter=self.mapping.delimiter,
+                sheet=sheet,
+            )
+        columns = [column for column in self.contract.columns if column.source]
+        flags = (field for column in self.contract.columns for field, _ in column.flag)
+        connector = self.contract.connector if isinstance(self.contract.connector, FileDrop) else None
+        return Layout(
+            # Without the bookkeeping fields a file is still readable.
+            needed=tuple(column.source or "" for column in columns if column.hashed),
+            known=tuple(dict.fromkeys([*(c.source or "" for c in columns), *flags, *self.contract.personal])),
+            origin=f"contract {self.contract.path.name}",
+            hint="correct the file, or give a --mapping",
+            numbers=frozenset(column.source or "" for column in columns if column.type == "numeric"),
+            days=frozenset(column.source or "" for column in columns if column.type in ("date", "timestamptz")),
+            encoding=connector.encoding if connector else None,
+            delimiter=connector.delimiter if connector else None,
+            sheet=connector.sheet if connector else None,
+        )
 
-    def _xlsx(self) -> Iterator[Any]:
-        try:
-            book = openpyxl.load_workbook(self.path, read_only=True, data_only=True)
-        except (zipfile.BadZipFile, InvalidFileException, KeyError, OSError, ValueError):
+    def _answer(self) -> Iterable[Any]:
+        """One saved answer of the feed's service, or a list of records."""
+        if self.path.stat().st_size > MOST_JSON:
             raise PermanentError(
-                f"{self.path.name} is not a readable XLSX workbook: open it and save it again"
-            ) from None
+                f"{self.path.name} is larger than {MOST_JSON >> 20} MB: write one record a line and call it .jsonl"
+            )
         try:
-            sheet = book[self._sheet(book.sheetnames)]
-            sheet.reset_dimensions()
-            rows = (row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row))
-            head = next(rows, None)
-            header = self._header(None if head is None else [_cell_text(cell) for cell in head])
-            for row in rows:
-                yield dict(zip(header, chain(row, (None,) * (len(header) - len(row))), strict=False))
-        except (ParseError, zipfile.BadZipFile, KeyError, ValueError):
-            raise PermanentError(f"{self.path.name} is a damaged workbook: open it and save it again") from None
-        finally:
-            book.close()
-
-    def _sheet(self, names: list[str]) -> str:
-        wanted = self.mapping.sheet if self.mapping else None
-        if wanted is None and isinstance(self.contract.connector, FileDrop):
-            wanted = self.contract.connector.sheet
-        if wanted is None:
-            return names[0]
-        if wanted not in names:
-            raise PermanentError(f"{self.path.name} has no sheet '{wanted}'; its sheets are {', '.join(names)}")
-        return wanted
-
-    def _parquet(self) -> Iterator[Any]:
-        try:
-            with pq.ParquetFile(self.path) as source:
-                self._header(source.schema_arrow.names)
-                for batch in source.iter_batches(CHUNK):
-                    yield from batch.to_pylist()
-        except pa.ArrowInvalid as error:
-            raise PermanentError(f"{self.path.name} is not a readable Parquet file ({str(error)[:200]})") from None
-
-    def _lines(self) -> Iterator[Any]:
-        with self.path.open("rb") as handle:
-            for number, line in enumerate(handle, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = orjson.loads(line)
-                except orjson.JSONDecodeError:
-                    yield Bad("unreadable_record", f"line {number}: not JSON")
-                    continue
-                if self.mapping and isinstance(record, dict):
-                    missing = [name for name in self.mapping.needs if name not in record]
-                    if missing and number == 1:
-                        raise self._missing(missing, list(record))
-                yield record
-
-    def _answer(self) -> list[Any]:
-        """One saved answer of the feed's service."""
-        try:
-            answer = orjson.loads(self.path.read_bytes())
+            with open_text(self.path, None) as handle:
+                answer = orjson.loads(handle.read())
         except orjson.JSONDecodeError:
             raise PermanentError(f"{self.path.name} is not JSON (one record a line is called .jsonl)") from None
         connector = self.contract.connector
+        if isinstance(answer, list):
+            records = [composed_names(record, self.layout) for record in answer]
+            return records if self.mapping is None else self._under_mapping(records, self.mapping)
         if self.mapping:
             raise UsageError(
                 f"{self.path.name} is a saved answer: it is read as the service sends it, without a mapping"
@@ -248,33 +191,7 @@ class DroppedFile:
                         f"{self.path.name} holds {len(items)} records and declares {total}: fetch it again"
                     )
                 return items
-        if isinstance(answer, list):
-            return answer
         raise PermanentError(f"{self.path.name} is not an answer of the service of '{self.contract.feed}'")
-
-    # -- header -----------------------------------------------------------------------------------------------------
-
-    def _header(self, names: Iterable[str] | None) -> list[str]:
-        """The file's column names, with everything there that is needed; PermanentError lists what the file has."""
-        header = [unicodedata.normalize("NFC", name.lstrip("\ufeff").strip()) for name in names or []]
-        if not any(header):
-            raise PermanentError(f"{self.path.name} is empty: a header row with the column names is needed")
-        twice = sorted({name for name in header if name and header.count(name) > 1})
-        if twice:
-            raise PermanentError(f"{self.path.name}: column '{twice[0]}' stands twice in the header")
-        needed = self.mapping.needs if self.mapping else _source_fields(self.contract)
-        missing = [name for name in needed if name not in header]
-        if missing:
-            raise self._missing(missing, header)
-        return header
-
-    def _missing(self, missing: list[str], header: list[str]) -> PermanentError:
-        origin = f"mapping {self.mapping.name}" if self.mapping else f"contract {self.contract.path.name}"
-        hint = "correct the mapping" if self.mapping else "correct the file, or give a --mapping"
-        return PermanentError(
-            f"{self.path.name} has no column {', '.join(repr(name) for name in missing)} that {origin} reads; "
-            f"its columns are {', '.join(repr(name) for name in header if name)}: {hint}"
-        )
 
 
 def last_day(until: datetime, zone: ZoneInfo) -> date:
@@ -282,17 +199,14 @@ def last_day(until: datetime, zone: ZoneInfo) -> date:
     return (until.astimezone(zone) - timedelta(microseconds=1)).date()
 
 
-def _source_fields(contract: Contract) -> list[str]:
-    """Fields a file must have to be read without a mapping: all of the contract but the bookkeeping ones."""
-    return [column.source for column in contract.columns if column.source and column.hashed]
-
-
-def _number_fields(contract: Contract) -> set[str]:
-    return {column.source for column in contract.columns if column.source and column.type == "numeric"}
-
-
-def _cell_text(cell: object) -> str:
-    return "" if cell is None else str(cell)
+def _holds_lines(path: Path) -> bool:
+    """Whether a file called .json is one record a line: its first line is a record, and it is not the only one."""
+    with open_text(path, None) as handle:
+        first, second = handle.readline(SAMPLE), handle.readline(SAMPLE)
+    try:
+        return bool(second.strip()) and isinstance(orjson.loads(first), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 # -- mapping ----------------------------------------------------------------------------------------------------------
@@ -301,7 +215,7 @@ def _cell_text(cell: object) -> str:
 def load_mapping(path: Path, contract: Contract) -> ColumnMapping:
     """Read a mapping file; UsageError names the file, the key and what is allowed."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise UsageError(f"mapping {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -353,7 +267,7 @@ class _MappingReader:
             group_by=group_by,
             items=items,
             delimiter=layout.get("delimiter"),
-            encoding=layout.get("encoding", "utf-8-sig"),
+            encoding=layout.get("encoding"),
             sheet=layout.get("sheet"),
             window_columns=window,
             needs=tuple(needs),
@@ -460,7 +374,7 @@ def _joined(names: tuple[str, ...], separator: str) -> Mapped:
 
 def _word(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
-    return "" if value is None else str(value).strip()
+    return "" if value is None else composed(value).strip()
 
 
 def _mapped(row: object, fields: tuple[tuple[str, Mapped], ...]) -> Any:
