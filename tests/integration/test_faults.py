@@ -35,9 +35,14 @@ from tests.conftest import settings_for
 
 NOW = datetime(2026, 11, 18, 17, tzinfo=UTC)  # the stand-in's end, to the second after
 REGISTERS = ("unit_register", "procedure_register", "code_map")
-PAGE_SIZES = {"dossier": 150, "rating": 30, "portal_evaluation": 100}
-PATHS = {"dossier": "TraCuuHoSo", "rating": "rating", "portal_evaluation": "handling-satisfaction"}
-SYSTEMS = {"dossier": "tthc", "rating": "rating", "portal_evaluation": "portal"}
+PAGE_SIZES = {"dossier": 150, "rating": 30, "portal_evaluation": 100, "unit_action": 20}
+PATHS = {
+    "dossier": "TraCuuHoSo",
+    "rating": "rating",
+    "portal_evaluation": "handling-satisfaction",
+    "unit_action": "/api/actions",
+}
+SYSTEMS = {"dossier": "tthc", "rating": "rating", "portal_evaluation": "portal", "unit_action": "unit_office"}
 SINCE = {"portal_evaluation": date(2026, 11, 10)}  # else from before the first record
 ENV = {
     "HAILONG_HTTP_RETRY_WAIT": "0.001",
@@ -247,7 +252,7 @@ def nothing_there(settings: Settings, feed: str) -> bool:
 # -- the matrix ------------------------------------------------------------------------------------------------------
 
 EVENTS = ("dossier", "rating")
-ALL = (*EVENTS, "portal_evaluation")
+ALL = (*EVENTS, "portal_evaluation", "unit_action")
 NO_ANSWER = r"no answer .*[Tt]ry again later"
 BUSY = r"answered {} .*[Tt]ry again later"
 MOVED = r"while it was being read.*try again"
