@@ -159,12 +159,20 @@ def built(module_warehouse: Settings) -> Settings:
     return module_warehouse
 
 
-def add_batch(connection: psycopg.Connection, feed: str, sha256: str, received: int, loaded: int, bad: int = 0) -> int:
+def add_batch(
+    connection: psycopg.Connection,
+    feed: str,
+    sha256: str,
+    received: int,
+    loaded: int,
+    bad: int = 0,
+    until: str = "2026-11-01",
+) -> int:
     row = connection.execute(
         "insert into ops.batch (feed, window_end, landing_uri, landing_sha256, declared_rows, received_rows, loaded_rows, "
         "unchanged_rows, duplicate_rows, quarantined_rows, started_at, contract_version, code_version) values "
-        "(%s, '2026-11-01', 'x', %s, %s, %s, %s, %s, 0, %s, now(), '1', 't') returning batch_id",
-        (feed, sha256, received, received, loaded, received - loaded - bad, bad),
+        "(%s, %s, 'x', %s, %s, %s, %s, %s, 0, %s, now(), '1', 't') returning batch_id",
+        (feed, until, sha256, received, received, loaded, received - loaded - bad, bad),
     ).fetchone()
     assert row
     for n in range(bad):
@@ -552,7 +560,9 @@ def test_an_odd_batch_is_a_warning(landed: tuple[Settings, psycopg.Connection]) 
         {"batch_id": batch, "feed": "rating", "rule": "new_field", "field": "mauMoi", "records": 3, "detail": "x"},
     )  # fmt: skip
     run = gate.run_landed(settings)
-    assert run.disposition == "warn" and failed(run)["batches.nothing_odd"].failing_keys == [f"rating/{batch}"]
+    assert run.disposition == "warn" and failed(run)["findings.new_field"].failing_keys == [
+        f"rating/{batch}/new_field mauMoi"
+    ]
 
 
 def test_a_record_in_doubt_is_a_warning_until_it_comes_in_good_order(
@@ -577,7 +587,7 @@ def test_a_day_unlike_other_days_of_its_kind_is_a_warning(landed: tuple[Settings
     settings, connection = landed
     days = [date(2026, 10, day) for day in (5, 6, 7, 8, 9, 12, 13)]
     counts = {day: 40 for day in days} | {date(2026, 10, 14): 4}
-    batch = add_batch(connection, "rating", "d" * 64, received=284, loaded=284)
+    batch = add_batch(connection, "rating", "d" * 64, received=284, loaded=284, until="2026-10-15")
     for day, ratings in counts.items():
         for number in range(ratings):
             at = datetime(day.year, day.month, day.day, 3, tzinfo=UTC)
@@ -586,7 +596,7 @@ def test_a_day_unlike_other_days_of_its_kind_is_a_warning(landed: tuple[Settings
                 level_code="RẤT", rated_at=at, updated_at=at,
             )  # fmt: skip
     run = gate.run_landed(settings)
-    assert failed(run)["days.expected_rows"].failing_keys == ["rating/2026-10-14"], run.failed
+    assert failed(run)["days.expected_rows"].failing_keys == ["rating/2026-10-14 (4)"], run.failed
     assert run.disposition == "warn"
 
 
