@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +23,7 @@ from hailong.extract import columnar
 from hailong.extract.columnar import PageConverter, land
 from hailong.extract.privacy import Pseudonyms
 from hailong.extract.records import Bad, CodeMap, Converter, Reject, Row
+from hailong.extract.shapes import Record, answer_reader
 from hailong.load.landing import LandingWriter, record_schema, rows_to_batch
 from hailong.settings import PROJECT
 from sandbox.generator import City
@@ -254,6 +257,101 @@ def test_plain_dossiers_need_the_slow_way_for_none(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Converter, "convert", refuse)
     batch, rejects = PageConverter(given).convert(feed.page(0, len(feed.rows)), 0)
     assert (batch.num_rows, rejects) == (len(feed.rows), [])
+
+
+# -- pages decoded straight into the fields of the contract -----------------------------------------------------------
+
+FLAT = tuple(c for c in COLUMNS if c.name != "parts")
+SHAPED = replace(contract(), columns=FLAT, ignored=("Khac",))
+
+
+def encoded(records: list[Any]) -> bytes:
+    """JSON as a source sends it: what JSON cannot say is left out."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: told(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [told(inner) for inner in value]
+        return None if isinstance(value, Decimal | datetime | date) or value != value else value
+
+    return json.dumps({"total": len(records), "items": told(records)}).encode()
+
+
+def both(content: bytes) -> tuple[Any, Any]:
+    """(shaped, plain) answers, or what was raised."""
+    found = []
+    for loads in (answer_reader(SHAPED), orjson.loads):
+        try:
+            found.append(loads(content))
+        except orjson.JSONDecodeError:
+            found.append("not JSON")
+    return found[0], found[1]
+
+
+def full(record: dict[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys((c.source for c in FLAT if c.source), None) | record
+
+
+@pytest.mark.parametrize("wildness", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_pages_read_by_shape_become_the_same_as_plain_json(seed: int, wildness: float) -> None:
+    maker = Maker(seed, wildness)
+    shaped_pages = 0
+    for number in range(40):
+        records = [full(maker.record(FLAT)) for _ in range(maker.random.choice([1, 20]))]
+        records[0]["Khac"] = maker.value("numeric") if number % 4 else None
+        for record in records:
+            record.pop("is_test", None), record.pop("official", None)
+        shaped, plain = both(encoded(records))
+        if plain == "not JSON":
+            assert shaped == plain
+            continue
+        shaped_pages += isinstance(shaped["items"][0], Record)
+        assert shaped["total"] == plain["total"]
+        one, rejects = PageConverter(converter(SHAPED)).convert(shaped["items"], 0)
+        other, expected = PageConverter(converter(SHAPED)).convert(plain["items"], 0)
+        assert one.equals(other)
+        assert rejects == expected
+    assert shaped_pages > 0 or wildness > 0.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"MatMa": 1}, {"is_test": True}, {"official": GIVEN}, {"Items": [{"MatMa": 1}]}, {"Items": {}}, {"Items": [3]},
+        {"Total": 2**63}, {"Total": 2**64}, {"Ten": ["x"]}, {"Ten": {"x": 1}}, None,
+    ],
+)  # fmt: skip
+def test_a_page_of_another_shape_is_read_as_plain_json(change: dict[str, Any] | None) -> None:
+    record = full(Maker(1, 0.0).record(FLAT))
+    assert isinstance(both(encoded([record]))[0]["items"][0], Record)
+    odd = record | change if change else {field: record[field] for field in list(record)[1:]}
+    shaped, plain = both(encoded([record, odd]))
+    assert shaped == plain
+    assert type(shaped["items"][1]) is dict
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"items":[{"Ten":"\xff"}]}', b"[1]", b"<html>", b'{"items":[{"Ten":"\\ud800"}]}']
+)
+def test_what_is_no_answer_fails_as_plain_json_does(content: bytes) -> None:
+    shaped, plain = both(content)
+    assert shaped == plain
+
+
+def test_a_read_of_both_kinds_of_pages_keeps_the_order_of_the_source(tmp_path: Path) -> None:
+    maker = Maker(2, 0.0)
+    records = [full(maker.record(FLAT)) | {"Code": f"K{n}"} for n in range(30)]
+    pages = [both(encoded(records[:10]))[0]["items"], records[10:20], both(encoded(records[20:]))[0]["items"]]
+    at = datetime(2026, 10, 9, tzinfo=UTC)
+    with LandingWriter(tmp_path, SHAPED, "x") as writer:
+        door = land(converter(SHAPED), pages, writer)
+        landing = writer.finish(source="s", declared=30, window=None, started_at=at, finished_at=at, code_version="x")
+    table = pq.read_table(landing.records)
+    assert table.column("code").to_pylist() == [f"K{n}" for n in range(30)]
+    assert table.column("seq").to_pylist() == list(range(1, 31))
+    assert door.findings() == []
 
 
 # -- what was odd about a read ----------------------------------------------------------------------------------------

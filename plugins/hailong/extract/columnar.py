@@ -44,6 +44,7 @@ from hailong.extract.records import (
     number_text,
     without_halves,
 )
+from hailong.extract.shapes import Record, as_dict, getter
 from hailong.load.landing import ARROW, LandingWriter, record_schema, rows_to_batch
 
 MEMO = 8_192  # distinct values remembered per column
@@ -82,6 +83,9 @@ def _blocks(source: Iterable[list[Any]]) -> Iterator[list[Any]]:
     """Pages put together: a column of a few thousand values costs little more to start with than one of ten."""
     waiting: list[Any] = []
     for page in source:
+        if waiting and page and page[0].__class__ is not waiting[0].__class__:
+            yield waiting
+            waiting = []
         waiting += page
         if len(waiting) >= BLOCK:
             block, waiting = waiting, []
@@ -129,7 +133,10 @@ class Door:
     def pass_through(self, page: list[Any], writer: LandingWriter) -> None:
         """One page, in the order of the source."""
         self.records += len(page)
-        self._shapes.update(map(tuple, (record for record in page if record.__class__ is dict)))
+        if page and isinstance(page[0], Record):
+            self._shapes[tuple(page[0].names)] += len(page)
+        else:
+            self._shapes.update(map(tuple, (record for record in page if record.__class__ is dict)))
         batch, rejects = self._page.convert(page, writer.received)
         writer.add_page(batch, rejects, len(page))
         if self._watched and batch.num_rows:
@@ -206,12 +213,14 @@ class Plain:
 class Table:
     """Records as columns. All fields are taken in one pass: a record that was looked at is soon out of the cache."""
 
-    def __init__(self, records: list[dict[str, Any]], fields: tuple[str, ...]) -> None:
+    def __init__(self, records: list[Any], fields: tuple[str, ...]) -> None:
         self._records = records
         self._columns: dict[str, Sequence[Any]] = {}
-        if len(fields) > 1:
+        self._is_shaped = isinstance(records[0], Record)
+        if self._is_shaped or len(fields) > 1:
+            take = getter(type(records[0]), fields) if self._is_shaped else itemgetter(*fields)
             try:
-                taken = list(zip(*map(itemgetter(*fields), records), strict=True))
+                taken = list(zip(*map(take, records), strict=True))
             except KeyError:  # a record without one of them: field by field, below
                 return
             self._columns = dict(zip(fields, taken, strict=True))
@@ -227,8 +236,8 @@ class Table:
         return found
 
     def having(self, field: str) -> list[int]:
-        """The places of the records that have a field."""
-        return [place for place, record in enumerate(self._records) if field in record]
+        """The places of the records that have a field that we compute; a shaped record has none."""
+        return [] if self._is_shaped else [place for place, record in enumerate(self._records) if field in record]
 
 
 Reader = Callable[[Table], Plain]
@@ -260,8 +269,13 @@ class PageConverter:
         if self._only_slow or not page:
             rows, rejects = self._slowly(page, range(len(page)), received)
             return rows_to_batch(rows, self._columns, self._schema), rejects
-        slow = {place for place, record in enumerate(page) if record.__class__ is not dict}
-        records = page if not slow else [record if record.__class__ is dict else {} for record in page]
+        kinds = set(map(type, page))
+        slow: set[int] = set()
+        records = page
+        if len(kinds) > 1 or not issubclass(next(iter(kinds)), dict | Record):
+            page = [as_dict(record) if isinstance(record, Record) else record for record in page]
+            slow = {place for place, record in enumerate(page) if record.__class__ is not dict}
+            records = [record if record.__class__ is dict else {} for record in page]
         plain: dict[str, pa.Array] = {}
         table = Table(records, self._fields)
         for read in self._readers:
@@ -295,7 +309,7 @@ class PageConverter:
             if isinstance(record, Bad):  # a line of a file that is no record
                 rejects.append((number, Reject(None, record.rule, record.detail, "")))
                 continue
-            outcome = self._converter.convert(record)
+            outcome = self._converter.convert(as_dict(record) if isinstance(record, Record) else record)
             if isinstance(outcome, Row):
                 rows.append((number, outcome))
             else:
@@ -649,7 +663,8 @@ def _lists(converter: Converter, column: Column, step: Step, index: int, width: 
         if not items:
             return Plain({name: pa.array(["[]"] * len(table), pa.string())}, slow)
         unread: set[int] = set()
-        if set(map(type, items)) != {dict}:
+        kinds = set(map(type, items))
+        if len(kinds) > 1 or not issubclass(kinds.pop(), dict | Record):
             unread = {place for place, item in enumerate(items) if item.__class__ is not dict}
             items = [item if item.__class__ is dict else {} for item in items]
         plain: dict[str, pa.Array] = {}

@@ -35,6 +35,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from hailong.contracts import PagedHttp
 from hailong.errors import PermanentError, TransientError, UsageError
+from hailong.extract.shapes import Loads
 from hailong.settings import Source
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505}
@@ -144,10 +145,16 @@ class Client:
         return [{"rule": "clock_skew", "field": "Date", "records": 0, "detail": told}]
 
     def call(
-        self, method: str, path: str, values: Mapping[str, Any], form: Mapping[str, str] | None = None, part: str = ""
+        self,
+        method: str,
+        path: str,
+        values: Mapping[str, Any],
+        form: Mapping[str, str] | None = None,
+        part: str = "",
+        loads: Loads = orjson.loads,
     ) -> dict[str, Any]:
         """The JSON object that a call answers with: `values` as body (POST) or query (GET), or a `form`. 200 and 201 are answers.
-        `part` says in messages which part of the feed was asked for.
+        `part` says in messages which part of the feed was asked for; `loads` decodes, and fails, as `orjson.loads` does.
 
         Transient failures are retried (`Retry-After` is kept to); what is left is raised as TransientError,
         a refusal (401, 403, 404 and other 4xx) at once as PermanentError.
@@ -161,11 +168,17 @@ class Client:
             wait_jitter=self._retry.wait_initial,
         ):
             with attempt:
-                return self._once(method, path, values, form, part)
+                return self._once(method, path, values, form, part, loads)
         raise AssertionError("unreachable: the last failure is raised")
 
     def _once(
-        self, method: str, path: str, values: Mapping[str, Any], form: Mapping[str, str] | None, part: str
+        self,
+        method: str,
+        path: str,
+        values: Mapping[str, Any],
+        form: Mapping[str, str] | None,
+        part: str,
+        loads: Loads,
     ) -> dict[str, Any]:
         what = f"{self.system}: {method} {self._source.url}{path}" + (f", {part}," if part else "")
         if self._pace:
@@ -189,7 +202,7 @@ class Client:
         self._compare_clocks(answer)
         status = answer.status_code
         if status in (200, 201):
-            return _parsed(what, answer, content)
+            return _parsed(what, answer, content, loads)
         if status in TRANSIENT_STATUSES:
             pause = _retry_after(answer)
             if pause is not None and pause > LONGEST_WAIT:
@@ -229,12 +242,12 @@ class Client:
                 self.skew = skew
 
 
-def _parsed(what: str, answer: httpx.Response, content: bytes) -> dict[str, Any]:
+def _parsed(what: str, answer: httpx.Response, content: bytes, loads: Loads) -> dict[str, Any]:
     """The object in an answer. Broken JSON may pass; another kind of answer will not."""
     kind = answer.headers.get("content-type", "unknown type")
     content = content.removeprefix(b"\xef\xbb\xbf")
     try:
-        found = orjson.loads(content)
+        found = loads(content)
     except orjson.JSONDecodeError:
         begin = content.lstrip()[:1]
         if begin not in (b"{", b"[") and ("json" not in kind or begin == b"<"):
@@ -311,6 +324,7 @@ class Pages:
     until: datetime | None
     progress: Callable[[str], None] | None = None
     keys: tuple[str, ...] = ()
+    loads: Loads = orjson.loads
     declared: int | None = field(default=None, init=False)
     _order: Order = field(init=False)
     _again: int = field(default=0, init=False)
@@ -386,7 +400,7 @@ class Pages:
         if c.since_field and c.until_field and self.since and self.until:
             values[c.since_field] = self.since.strftime(WIRE_TIME)
             values[c.until_field] = self.until.strftime(WIRE_TIME)
-        answer = self.client.call(c.method, c.path, values, part=f"page {page}{self._window}")
+        answer = self.client.call(c.method, c.path, values, part=f"page {page}{self._window}", loads=self.loads)
         if c.error_field and str(answer.get(c.error_field)) != "0":
             message = str(answer.get(c.message_field or "") or "no message")[:200]
             raise PermanentError(
