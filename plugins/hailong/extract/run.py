@@ -251,7 +251,13 @@ def _source(read: Read, window: Window | None) -> Iterator[Source]:
         from hailong.extract.sql import SqlRows
 
         rows = SqlRows(read.settings, read.contract, since, until, read.progress)
-        yield Source(f"{connector.system}:{connector.view}", "window", lambda: rows, lambda: rows.declared)
+        yield Source(
+            f"{connector.system}:{connector.view}",
+            "window",
+            lambda: rows,
+            lambda: rows.declared,
+            findings=rows.findings,
+        )
         return
     if isinstance(connector, FileDrop):
         raise PermanentError(f"{read.contract.feed}: {read.contract.path.name} describes files, not a service")
