@@ -1,7 +1,8 @@
 """One landing folder into raw, quarantine and ledger: one transaction, and the second time nothing.
 
-Records travel by binary COPY into a temporary table; one INSERT … SELECT takes the new versions into raw. A process
-killed at any moment leaves the transaction unfinished, and the server rolls it back.
+Keys and hashes travel by binary COPY into a temporary table and are judged against the head; the records that are new follow
+by a second COPY, and one INSERT … SELECT takes them into raw. A process killed at any moment leaves the transaction
+unfinished, and the server rolls it back.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
@@ -27,7 +29,7 @@ from hailong.settings import Settings
 from hailong.warehouse.connect import adbc_uri, where
 
 LOCK = 104_001  # advisory lock: loads commit one at a time, so that batch_id order is commit order
-BATCH_ROWS = 16_384
+BATCH_ROWS = 4_096  # rows that are on their way at a time
 _CASTS = {"numeric": "numeric", "jsonb": "jsonb"}
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 _HEAD = ("record_key", "op", "version_hash")
@@ -120,9 +122,10 @@ def judge_landing(cursor: Any, landing: Landing, contract: Contract, tables: Tab
 
     Depends on the folder and on the batches before it only: a replay decides the same.
     """
-    for table in ("landed", "landed_rejects", "judged", "absent"):
+    for table in ("landed", "landed_rejects", "judged", "absent", "arrived"):
         cursor.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("pg_temp", table)).as_string())
-    _copy(cursor, landing, _landed_columns(landing, contract))
+    _landed_columns(landing, contract)
+    _copy(cursor, landing, contract)
     _copy_rejects(cursor, landing)
     _judge(cursor, landing, contract, tables)
     _find_absent(cursor, landing, contract, tables)
@@ -130,7 +133,7 @@ def judge_landing(cursor: Any, landing: Landing, contract: Contract, tables: Tab
 
 def write_batch(cursor: Any, landing: Landing, contract: Contract, batch_id: int, tables: Tables) -> None:
     """Versions, tombstones, head, quarantine, findings and snapshots of one judged folder under a batch number."""
-    _insert_rows(cursor, contract, _landed_columns(landing, contract), batch_id, tables)
+    _insert_rows(cursor, landing, contract, batch_id, tables)
     _insert_tombstones(cursor, contract, batch_id, tables)
     _mark_missed(cursor, batch_id, tables)
     _insert_rejects(cursor, landing, batch_id, tables)
@@ -195,26 +198,74 @@ def _landed_columns(landing: Landing, contract: Contract) -> tuple[Column, ...]:
     return tuple(column for column in contract.columns if column.name in names)
 
 
-def _copy(cursor: Any, landing: Landing, columns: tuple[Column, ...]) -> None:
-    kinds = [sql.SQL("record_key text"), sql.SQL("op text"), sql.SQL("version_hash text"), sql.SQL("seq bigint")]
-    for column in columns:
-        kind = "text" if column.type in _CASTS else column.type
-        kinds.append(sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(kind)))  # type: ignore[arg-type]
+def _copy(cursor: Any, landing: Landing, contract: Contract) -> None:
+    """What a record is judged by, into `landed`: most records of a look-back read have not changed and go no further."""
     cursor.execute(
-        sql.SQL("create temporary table landed ({}) on commit drop").format(sql.SQL(", ").join(kinds)).as_string()
+        "create temporary table landed (record_key text, op text, version_hash text, seq bigint, changed_at timestamptz)"
+        " on commit drop"
     )
+    names = [*_HEAD, "seq"]
     with pq.ParquetFile(landing.records) as source:
-        names = [*_HEAD, "seq", *(column.name for column in columns)]
         if source.metadata.num_rows != landing.manifest["records"]:
             raise PermanentError(
                 f"{landing.records} holds another number of rows than its manifest says: run the ingest again"
             )
+        if contract.cursor and contract.cursor.name in source.schema_arrow.names and not is_census(landing):
+            names.append(contract.cursor.name)
         if source.metadata.num_rows:
-            schema = pa.schema([source.schema_arrow.field(name) for name in names])
-            batches = (batch.select(names) for batch in source.iter_batches(BATCH_ROWS, columns=names))
-            reader = pa.RecordBatchReader.from_batches(schema, batches)
-            cursor.adbc_ingest("landed", reader, mode="append", temporary=True)
+            told = [*names[:4], "changed_at"][: len(names)]
+            schema = pa.schema(
+                [source.schema_arrow.field(name).with_name(as_) for name, as_ in zip(names, told, strict=True)]
+            )
+            batches = (
+                pa.RecordBatch.from_arrays(batch.select(names).columns, schema=schema)
+                for batch in source.iter_batches(BATCH_ROWS, columns=names)
+            )
+            cursor.adbc_ingest(
+                "landed", pa.RecordBatchReader.from_batches(schema, batches), mode="append", temporary=True
+            )
     cursor.execute("analyze landed")
+
+
+def _copy_new(cursor: Any, landing: Landing, columns: tuple[Column, ...], loaded: int) -> None:
+    """The records that are to be loaded, whole, into `arrived`."""
+    kinds = [sql.SQL("record_key text"), sql.SQL("op text"), sql.SQL("version_hash text")]
+    for column in columns:
+        kind = "text" if column.type in _CASTS else column.type
+        kinds.append(sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(kind)))  # type: ignore[arg-type]
+    cursor.execute(
+        sql.SQL("create temporary table arrived ({}) on commit drop").format(sql.SQL(", ").join(kinds)).as_string()
+    )
+    most = loaded * 2 > landing.manifest["records"]  # the shorter list is fetched
+    cursor.execute(
+        "select seq from judged where (fate = 'loaded') = $1::text::boolean order by seq", (str(not most).lower(),)
+    )
+    listed = cursor.fetch_arrow_table().column("seq").to_numpy()
+    names = [*_HEAD, *(column.name for column in columns)]
+    with pq.ParquetFile(landing.records) as source:
+        schema = pa.schema([source.schema_arrow.field(name) for name in names])
+        batches = _selected(source, names, listed, keep=not most)
+        cursor.adbc_ingest("arrived", pa.RecordBatchReader.from_batches(schema, batches), mode="append", temporary=True)
+
+
+def _selected(source: Any, names: list[str], listed: Any, keep: bool) -> Iterator[Any]:
+    """Batches of the rows whose seq is listed, or of the others; a row group without any is not read."""
+    for group in range(source.num_row_groups):
+        rows = source.metadata.row_group(group).num_rows
+        numbers = source.read_row_group(group, columns=["seq"]).column("seq").to_numpy()
+        chosen = np.isin(numbers, listed, assume_unique=True) == keep
+        if not chosen.any():
+            continue
+        start = 0
+        for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=names):
+            mask = chosen[start : start + batch.num_rows]
+            start += batch.num_rows
+            if mask.all():
+                yield batch.select(names)
+            elif mask.any():
+                yield batch.select(names).filter(pa.array(mask))
+        if start != rows:
+            raise PermanentError(f"row group {group} of a landing file broke off: run the ingest again")
 
 
 def _copy_rejects(cursor: Any, landing: Landing) -> None:
@@ -241,7 +292,6 @@ def _judge(cursor: Any, landing: Landing, contract: Contract, tables: Tables) ->
             " then 'duplicate' else 'unchanged' end as fate from landed"
         )
         return
-    changed = sql.Identifier(contract.cursor.name) if contract.cursor else sql.SQL("null::timestamptz")
     cursor.execute(
         sql.SQL(
             "create temporary table judged on commit drop as"
@@ -251,14 +301,14 @@ def _judge(cursor: Any, landing: Landing, contract: Contract, tables: Tables) ->
             " then 'unchanged'"
             " when ranked.changed_at < head.changed_at and head.version_hash <> ranked.version_hash and head.op = 'upsert'"
             " then 'older' else 'loaded' end as fate"
-            " from (select seq, op, record_key, version_hash, {changed} as changed_at, row_number() over"
-            " (partition by record_key order by {changed} desc nulls last, seq desc) as place from landed) as ranked"
+            " from (select seq, op, record_key, version_hash, changed_at, row_number() over"
+            " (partition by record_key order by changed_at desc nulls last, seq desc) as place from landed) as ranked"
             " left join {head} as head on ranked.record_key = head.record_key"
             " left join (select record_key, max(batch_id) as batch_id from {quarantine}"
             " where feed = {feed} and record_key is not null group by record_key) as doubt"
             " on ranked.record_key = doubt.record_key"
         )
-        .format(changed=changed, head=tables.head, quarantine=tables.quarantine, feed=sql.Literal(contract.feed))
+        .format(head=tables.head, quarantine=tables.quarantine, feed=sql.Literal(contract.feed))
         .as_string()
     )
 
@@ -379,7 +429,7 @@ def _record_batch(cursor: Any, landing: Landing) -> int:
     return int(cursor.fetchone()[0])
 
 
-def _insert_rows(cursor: Any, contract: Contract, columns: tuple[Column, ...], batch_id: int, tables: Tables) -> None:
+def _insert_rows(cursor: Any, landing: Landing, contract: Contract, batch_id: int, tables: Tables) -> None:
     partition = None
     if tables.partitioned:
         cursor.execute("select raw.ensure_partition($1::text, $2::bigint)", (contract.feed, batch_id))
@@ -388,17 +438,16 @@ def _insert_rows(cursor: Any, contract: Contract, columns: tuple[Column, ...], b
     loaded = int(cursor.fetchone()[0])
     if not loaded:
         return
+    columns = _landed_columns(landing, contract)
+    _copy_new(cursor, landing, columns, loaded)
     names = [sql.Identifier(name) for name in (*_HEAD, *(column.name for column in columns))]
-    values = [sql.SQL("l.{}").format(sql.Identifier(name)) for name in _HEAD]
+    values: list[sql.Composable] = [sql.Identifier(name) for name in _HEAD]
     for column in columns:
-        value = sql.SQL("l.{}").format(sql.Identifier(column.name))
+        value = sql.Identifier(column.name)
         cast = _CASTS.get(column.type)
         values.append(sql.SQL("{}::{}").format(value, sql.SQL(cast)) if cast else value)  # type: ignore[arg-type]
     cursor.execute(
-        sql.SQL(
-            "insert into {} (batch_id, {}) select {}, {} from landed as l inner join judged as j on j.seq = l.seq"
-            " where j.fate = 'loaded' order by l.seq"
-        )
+        sql.SQL("insert into {} (batch_id, {}) select {}, {} from arrived")
         .format(tables.raw, sql.SQL(", ").join(names), sql.Literal(batch_id), sql.SQL(", ").join(values))
         .as_string()
     )
