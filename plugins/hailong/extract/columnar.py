@@ -50,8 +50,8 @@ from hailong.load.landing import ARROW, LandingWriter, record_schema, rows_to_ba
 MEMO = 8_192  # distinct values remembered per column
 MEMO_LENGTH = 200  # characters of a text that is worth remembering
 MISSING_AFTER = 100  # so many records without a field say that the source dropped it
-BLOCK = 4_000  # records that are converted together, at least
-COLLECT_EVERY = 16  # blocks between two looks for garbage
+BLOCK = 2_000  # records that are converted together, at least
+COLLECT_EVERY = 100  # blocks between two looks for garbage
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOW = object()

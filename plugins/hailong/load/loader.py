@@ -29,7 +29,7 @@ from hailong.settings import Settings
 from hailong.warehouse.connect import adbc_uri, where
 
 LOCK = 104_001  # advisory lock: loads commit one at a time, so that batch_id order is commit order
-BATCH_ROWS = 4_096  # rows that are on their way at a time
+BATCH_ROWS = 2_048  # rows that are on their way at a time
 _CASTS = {"numeric": "numeric", "jsonb": "jsonb"}
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 _HEAD = ("record_key", "op", "version_hash")
@@ -219,7 +219,7 @@ def _copy(cursor: Any, landing: Landing, contract: Contract) -> None:
             )
             batches = (
                 pa.RecordBatch.from_arrays(batch.select(names).columns, schema=schema)
-                for batch in source.iter_batches(BATCH_ROWS, columns=names)
+                for batch in source.iter_batches(BATCH_ROWS, columns=names, use_threads=False)
             )
             cursor.adbc_ingest(
                 "landed", pa.RecordBatchReader.from_batches(schema, batches), mode="append", temporary=True
@@ -252,12 +252,12 @@ def _selected(source: Any, names: list[str], listed: Any, keep: bool) -> Iterato
     """Batches of the rows whose seq is listed, or of the others; a row group without any is not read."""
     for group in range(source.num_row_groups):
         rows = source.metadata.row_group(group).num_rows
-        numbers = source.read_row_group(group, columns=["seq"]).column("seq").to_numpy()
+        numbers = source.read_row_group(group, columns=["seq"], use_threads=False).column("seq").to_numpy()
         chosen = np.isin(numbers, listed, assume_unique=True) == keep
         if not chosen.any():
             continue
         start = 0
-        for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=names):
+        for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=names, use_threads=False):
             mask = chosen[start : start + batch.num_rows]
             start += batch.num_rows
             if mask.all():
