@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo up down test test-all lint lock clean
+.PHONY: help setup demo up down test test-all bench lint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -31,9 +31,12 @@ down: setup ## stop both
 test: setup ## every test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-all: setup ## every test on the embedded server, then on Debian's PostgreSQL 15
+test-all: setup ## every test on the embedded server, then those that ask a warehouse on Debian's PostgreSQL 15
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
-	@tests/with-postgres-15 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@tests/with-postgres-15 $(BIN)/python -m pytest -n 2 --dist loadfile tests/dbt tests/integration --ignore tests/integration/test_faults.py
+
+bench: setup ## speed and memory side by side, written to docs/benchmarks.md; takes its time
+	@$(BIN)/python -m tests.bench
 
 lint: setup ## ruff, mypy, sqlfluff, the page of the contracts; they check and never repair
 	@$(BIN)/ruff check .

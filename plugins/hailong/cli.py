@@ -705,7 +705,32 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail("transient error", error, int(os.environ.get("HAILONG_TRANSIENT_EXIT", "1")))
     except HailongError as error:
         _fail("error", error, 1)
+    except Exception as error:
+        told = _of_the_server(error)
+        if told is None:
+            raise
+        _fail(*told, 1)
     sys.exit(0)
+
+
+def _of_the_server(error: Exception) -> tuple[str, str] | None:
+    """What PostgreSQL refused in a way that has one cause and one way out, wherever it was asked; else None."""
+    driver = sys.modules.get("psycopg")  # imported by the command, if at all
+    if driver is None or not isinstance(error, driver.Error):
+        return None
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    kinds = driver.errors
+    behind = (kinds.UndefinedTable, kinds.UndefinedColumn, kinds.UndefinedFunction, kinds.InvalidSchemaName)
+    if isinstance(error, behind):
+        return "error", f"the schema is behind this version or its contracts ({first}): run `hailong db migrate`"
+    if isinstance(error, kinds.InsufficientPrivilege):
+        return (
+            "error",
+            f"the warehouse refused ({first}): run `hailong db migrate` as the role that owns it, or ask its owner",
+        )
+    if isinstance(error, driver.OperationalError):
+        return "transient error", f"the warehouse went away ({first}): is the server up (`hailong db up`)? Run it again"
+    return None
 
 
 def _fail(kind: str, message: object, status: int) -> NoReturn:

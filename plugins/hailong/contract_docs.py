@@ -69,6 +69,8 @@ def _feed(contract: Contract) -> Iterator[str]:
         yield f"- Deletions by absence; a read that lacks more than {contract.max_delete_share:.1%} of the records is refused."
     else:
         yield "- Deletions are not noticed: a file holds what is new."
+    if contract.closes_period:
+        yield "- Indices are counted from it: no candidate of a period before this feed was read up to the period's end."
     if contract.expected_rows:
         kinds = {"working_day": "working day", "day_off": "day off"}
         told = (

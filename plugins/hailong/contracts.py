@@ -142,7 +142,10 @@ CONNECTORS: dict[str, type[PagedHttp] | type[PortalWindows] | type[FileDrop] | t
 
 @dataclass(frozen=True)
 class Contract:
-    """A feed: its columns, where it comes from, when it is due, who owns it."""
+    """A feed: its columns, where it comes from, when it is due, who owns it.
+
+    `closes_period`: indices are counted from it, so no edition of a period before it was read up to the period's end.
+    """
 
     feed: str
     version: str
@@ -165,6 +168,7 @@ class Contract:
     privacy_class: str
     expected_rows: dict[str, tuple[float, float]] | None
     ignored: tuple[str, ...]
+    closes_period: bool
     path: Path
 
     @property
@@ -324,6 +328,7 @@ class _Reader:
             privacy_class=self.one_of(custom["privacyClass"], "privacyClass", PRIVACY_CLASSES),
             expected_rows=self.expected_rows(custom.get("expectedRows")),
             ignored=self.texts(custom.get("ignoredFields") or [], "ignoredFields"),
+            closes_period=self.boolean(custom.get("closesPeriod", False), "closesPeriod"),
             path=self.path,
         )
 
@@ -543,7 +548,7 @@ _SLA_WORDS = ("frequency", "timeOfAvailability", "latency")
 _CONTRACT_WORDS = {
     "feedKind": True, "connector": True, "personalFields": False, "windowColumns": False, "lookbackDays": False,
     "initialSince": False, "chunkDays": False, "deletions": False, "maxDeleteShare": False, "retentionMonths": True,
-    "privacyClass": True, "expectedRows": False, "ignoredFields": False,
+    "privacyClass": True, "expectedRows": False, "ignoredFields": False, "closesPeriod": False,
 }  # fmt: skip
 _COLUMN_WORDS = {
     "sourceField": False, "precisionOf": False, "flag": False, "codes": False, "hashed": False, "rejectRule": False,

@@ -196,13 +196,21 @@ def scheduled(settings: Settings, home: Path) -> set[str]:
     return {dag_id for dag_id in found["dags"] if "hotline" in dag_id}
 
 
-def test_before_the_schema_knows_it_the_feed_says_what_to_do(warehouse: Settings, tmp_path: Path) -> None:
+def test_before_the_schema_knows_it_every_command_says_what_to_do(warehouse: Settings, tmp_path: Path) -> None:
     contracts = tmp_path / "contracts"
     shutil.copytree(PROJECT / "expectations" / "contracts", contracts)
     (contracts / "hotline_call.yaml").write_text(blocks()[CONTRACT][0], "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "hailong.cli", "ingest", "hotline_call"], cwd=PROJECT, capture_output=True, text=True,
-        env={**os.environ, **warehouse.env, "HAILONG_CONTRACTS": str(contracts)}, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    given = tmp_path / "calls.csv"
+    given.write_text("maCuocGoi,maCoQuan,capNhat\nC1,X,20261001080000\n", "utf-8")
+    for arguments in (
+        ["status"], ["quarantine", "list"], ["trace", "hotline_call", "C1"],
+        ["ingest", "hotline_call", "--file", str(given), "--since", "2026-10-01", "--until", "2026-10-02"],
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "hailong.cli", *arguments], cwd=PROJECT, capture_output=True, text=True,
+            env={**os.environ, **warehouse.env, "HAILONG_CONTRACTS": str(contracts)}, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 1, arguments
+        assert "Traceback" not in done.stderr, arguments
+        assert "hotline_call" in done.stderr or "code_map" in done.stderr, arguments
+        assert "hailong db migrate" in done.stderr or "hailong ingest code_map" in done.stderr, done.stderr

@@ -479,7 +479,7 @@ def _known(connection: psycopg.Connection, contract: Contract) -> tuple[CodeMap 
     if coded and not codes:
         raise PermanentError(
             f"{contract.feed} holds source codes and the code map is empty: "
-            "ingest unit_register, procedure_register, code_map first"
+            "run `hailong ingest unit_register`, `hailong ingest procedure_register`, `hailong ingest code_map` first"
         )
     return codes, last_end
 

@@ -133,15 +133,16 @@ def quarantine_list(
     return sorted(found, key=lambda row: -int(row["quarantine_id"]))[:limit]
 
 
-def cover_end(conn: psycopg.Connection, feed: str) -> datetime | None:
-    """Up to when a feed has been read without a gap since its earliest window; None before its first batch.
+def cover_end(conn: psycopg.Connection, feed: str, as_of: int | None = None) -> datetime | None:
+    """Up to when a feed has been read without a gap since its earliest window, by the batches up to `as_of`; or None.
 
     The newest end would do when nobody ever named a later start by hand: then everything between would never be read.
     """
     rows = conn.execute(
         "select window_start, window_end from ops.batch where feed = %s and window_start is not null"
-        " and read_kind in ('window', 'snapshot', 'file') order by window_start, window_end",
-        (feed,),
+        " and read_kind in ('window', 'snapshot', 'file') and batch_id <= coalesce(%s, batch_id)"
+        " order by window_start, window_end",
+        (feed, as_of),
     ).fetchall()
     end: datetime | None = None
     for start, stop in rows:

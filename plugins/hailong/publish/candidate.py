@@ -10,8 +10,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from hailong.contracts import FileDrop, load_contracts
+from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, TransientError
+from hailong.load.ledger import cover_end
 from hailong.periods import Period, parse_period
 from hailong.publish import LOCK, ROLE
 from hailong.publish.checksum import marts_sha256
@@ -131,18 +132,13 @@ def _build(connection: psycopg.Connection, period: Period) -> tuple[int, int, st
 
 
 def _closed(connection: psycopg.Connection, settings: Settings, period: Period, as_of: int) -> None:
-    """Every feed that is fetched for a window must have reached the period's end; files are dropped when they come."""
+    """Every feed whose contract says that it closes a period must have been read, without a gap, up to the period's end."""
     end = datetime.combine(period.end, time(), ZoneInfo(settings.timezone))
-    reached: dict[str, datetime | None] = dict(
-        connection.execute(
-            "select feed, max(window_end) from ops.batch where batch_id <= %s group by feed", (as_of,)
-        ).fetchall()
-    )
     behind = []
     for contract in load_contracts(settings.contracts).values():
-        if contract.kind != "event" or isinstance(contract.connector, FileDrop):
+        if not contract.closes_period:
             continue
-        until = reached.get(contract.feed)
+        until = cover_end(connection, contract.feed, as_of)
         if until is None or until < end:
             where = f"reaches {until.astimezone(end.tzinfo):%d/%m/%Y %H:%M}" if until else "was never loaded"
             behind.append(f"{contract.feed} {where}")
