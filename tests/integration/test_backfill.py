@@ -111,8 +111,10 @@ def test_a_back_fill_that_is_stopped_goes_on_where_it_was(
     reached, released = held
     command = [sys.executable, "-m", "hailong.cli", "ingest", "dossier", "--since", SINCE, "--until", UNTIL]
     child = subprocess.Popen(
-        command, env=os.environ | dict(coded.env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+        command, env=os.environ | dict(coded.env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # A shell starts what runs in the background with SIGINT ignored, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     try:
         assert reached.wait(60)
         child.send_signal(stop)

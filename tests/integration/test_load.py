@@ -199,7 +199,7 @@ def test_a_wrong_token_is_refused_at_once(
 
 
 def test_a_feed_with_codes_waits_for_the_code_map(new_warehouse: Callable[..., Settings], source: FakeSource) -> None:
-    with pytest.raises(PermanentError, match="ingest unit_register, procedure_register, code_map first"):
+    with pytest.raises(PermanentError, match="`hailong ingest code_map` first"):
         fetch(new_warehouse(**source.env))
 
 
