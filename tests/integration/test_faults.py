@@ -319,6 +319,7 @@ CELLS = [
     Cell("missing-field=id", ("rating",), error=PermanentError, says=r"field id .*changed its shape.*ask its owner"),
     Cell("missing-field=NgayTiepNhan", ("dossier",), same=False, finds=("missing_field",)),
     Cell("missing-field=thoiGian", ("rating",), same=False, finds=("missing_field",)),
+    Cell("missing-field=ChuHoSo", ("dossier",), same=None, finds=("missing_field",)),  # test records are known by it
     Cell("missing-field=departmentName", ("portal_evaluation",), same=False),
     Cell("type-changed", same=False, rules=("wrong_type",)),
     Cell("huge-field", same=False, rules=("too_long",)),

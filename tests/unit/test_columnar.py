@@ -290,7 +290,11 @@ def both(content: bytes) -> tuple[Any, Any]:
 
 
 def full(record: dict[str, Any]) -> dict[str, Any]:
-    return dict.fromkeys((c.source for c in FLAT if c.source), None) | record
+    """The record with every declared field, those a flag is computed from too: none is then missing."""
+    return (
+        dict.fromkeys([c.source for c in FLAT if c.source] + [field for c in FLAT for field, _ in c.flag], None)
+        | record
+    )
 
 
 @pytest.mark.parametrize("wildness", [0.0, 0.05, 1.0])

@@ -189,11 +189,14 @@ class Door:
             )
         if self.records >= MISSING_AFTER:
             for column in self.contract.columns:
-                if column.source and not counts[column.source] and not counts[column.name]:
-                    told = "in none of the records of this read"
-                    found.append(
-                        {"rule": "missing_field", "field": column.source, "records": self.records, "detail": told}
-                    )
+                if counts[column.name]:  # a value that was computed before: a replay, a mapping
+                    continue
+                for field in [column.source] if column.source else [name for name, _ in column.flag]:
+                    if not counts[field]:
+                        told = "in none of the records of this read"
+                        if column.flag:
+                            told += f", so that {column.name} is false where it should not be, perhaps"
+                        found.append({"rule": "missing_field", "field": field, "records": self.records, "detail": told})
         if self._outside:
             cursor = self.contract.cursor
             told = "records whose cursor lies outside the window that was asked for"

@@ -101,7 +101,7 @@ def checked_header(path: Path, names: Iterable[str], layout: Layout) -> list[str
 def missing_columns(path: Path, missing: list[str], header: list[str], layout: Layout) -> PermanentError:
     hint = layout.hint
     if any("\ufffd" in name for name in header):
-        hint = "it is not UTF-8: save it as UTF-8, or name its encoding in the mapping (format.encoding)"
+        hint = f"it is not UTF-8: save it as UTF-8, or name its encoding in {layout.origin}"
     shown = ", ".join(repr(name[:80]) for name in header[:60] if name)
     return PermanentError(
         f"{path.name} has no column {', '.join(repr(name) for name in missing)} that {layout.origin} reads; "
@@ -235,7 +235,7 @@ def read_csv(path: Path, layout: Layout) -> Iterator[Any]:
                 yield {name: record[i] for i, name in names}
     except UnicodeDecodeError:
         raise PermanentError(
-            f"{path.name} is not {layout.encoding}: save it as UTF-8, or name its encoding in the mapping (format.encoding)"
+            f"{path.name} is not {layout.encoding}: save it as UTF-8, or name its encoding in {layout.origin}"
         ) from None
 
 

@@ -51,7 +51,7 @@ def answer_reader(contract: Contract) -> Loads:
     every = [*contract.columns, *(item for column in contract.columns for item in column.items)]
     names = {column.name for column in every if column.flag or column.pseudonym}
     known = {*_read(tuple(every)), *contract.personal, *contract.ignored}
-    if not isinstance(connector, PagedHttp) or names & known or len(set(_read(contract.columns))) < 2:
+    if not isinstance(connector, PagedHttp) or names & known or len(_read(contract.columns)) < 2:
         return orjson.loads  # a field of the source may hold a value that we computed: a look at each record is needed
     record = _kind(contract, contract.columns, nested=False)
     if record is None:
@@ -69,10 +69,10 @@ def answer_reader(contract: Contract) -> Loads:
     return loads
 
 
-def _read(columns: tuple[Column, ...]) -> dict[str, bool]:
-    """Fields that are read, and whether they must be there; a flag does not need its fields."""
-    found = dict.fromkeys((field for column in columns for field, _ in column.flag), False)
-    return found | {column.source: True for column in columns if column.source}
+def _read(columns: tuple[Column, ...]) -> list[str]:
+    """Fields that are read, those that flags are computed from among them."""
+    flagged = [field for column in columns for field, _ in column.flag]
+    return list(dict.fromkeys([*flagged, *(column.source for column in columns if column.source)]))
 
 
 def _kind(contract: Contract, columns: tuple[Column, ...], nested: bool) -> type[Record] | None:
@@ -81,7 +81,7 @@ def _kind(contract: Contract, columns: tuple[Column, ...], nested: bool) -> type
     names: dict[str, str] = {}
     needed: list[tuple[str, Any]] = []
     others: list[tuple[str, Any, Any]] = []
-    for number, (field, must) in enumerate(wanted.items()):
+    for number, field in enumerate(wanted):
         names[field] = f"f{number}"
         kind: Any = str | _SMALL | float | bool | None
         if field in lists:
@@ -89,10 +89,10 @@ def _kind(contract: Contract, columns: tuple[Column, ...], nested: bool) -> type
             if any(item.items for item in column.items):
                 return None
             kind = list[_kind(contract, column.items, nested=True)] | None  # type: ignore[misc]
-        if must and not nested:
-            needed.append((names[field], kind))
-        else:
+        if nested:
             others.append((names[field], kind, None))
+        else:
+            needed.append((names[field], kind))
     skipped = {field: f"s{n}" for n, field in enumerate((*contract.personal, *contract.ignored)) if field not in wanted}
     others += [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in skipped.values()]
     made: Any = msgspec.defstruct(

@@ -28,12 +28,12 @@ from urllib.parse import unquote, urlsplit
 
 from hailong.contracts import Contract, FileDrop
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
+from hailong.load.landing import sweep
 from hailong.settings import Settings
 
 # What clients call an upload that goes on.
 UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".uploading", ".swp", "~")
 SETTLED = 1.0  # seconds: a file that was written to this shortly before is watched as long before it is taken
-LEFT_BEHIND = 24 * 3600  # seconds after which the copy of a process that was killed is removed
 # Flat memory, and an answer in a time that a person waits.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "s3": {"max_concurrency": 1, "config_kwargs": {"connect_timeout": 15, "read_timeout": 60}},
@@ -141,7 +141,7 @@ def drop_files(settings: Settings, contract: Contract) -> list[Dropped]:
         raise UsageError(f"{contract.feed} is not a file feed: give --file")
     address = drop_address(settings, connector.system)
     copies = settings.home / "incoming"
-    _sweep(copies)
+    sweep(copies.glob("*"))  # copies hold what the door keeps out
     try:
         if "://" in address and not address.startswith("file://"):
             listed = _listed_remote(settings, connector.system, address, copies)
@@ -283,16 +283,6 @@ def _is_fresh(stamp: Stamp) -> bool:
     """Whether a file was written to just now. Object storages show whole objects only, and have checksums instead."""
     written = stamp[1].timestamp() if isinstance(stamp[1], datetime) else stamp[1]
     return isinstance(written, int | float) and abs(time.time() - written) < SETTLED + 1
-
-
-def _sweep(copies: Path) -> None:
-    """Remove what processes that were killed left behind: copies hold what the door keeps out."""
-    for folder in copies.glob("*"):
-        try:
-            if time.time() - folder.stat().st_mtime > LEFT_BEHIND:
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue
 
 
 def _shown(address: str) -> str:

@@ -110,7 +110,7 @@ class LandingWriter:
 
     def __enter__(self) -> Self:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(self.folder.parent)
+        sweep(self.folder.parent.glob(".*.tmp"))
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
         self._open()
@@ -272,11 +272,11 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed runs left behind, once it is a day old."""
-    for path in folder.glob(".*.tmp"):
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove working folders that killed runs left behind, once they are a day old."""
+    for folder in folders:
         try:
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
-        except FileNotFoundError:
+            if time.time() - folder.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
             continue

@@ -124,7 +124,7 @@ def judge_landing(cursor: Any, landing: Landing, contract: Contract, tables: Tab
     """
     for table in ("landed", "landed_rejects", "judged", "absent", "arrived"):
         cursor.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("pg_temp", table)).as_string())
-    _landed_columns(landing, contract)
+    _landed_columns(landing, contract)  # refuses what was landed under another contract
     _copy(cursor, landing, contract)
     _copy_rejects(cursor, landing)
     _judge(cursor, landing, contract, tables)
