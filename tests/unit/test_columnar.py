@@ -6,6 +6,7 @@ import json
 import random
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -18,12 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from hailong.contracts import Codes, Column, Contract, load_contracts
-from hailong.errors import PermanentError
+from hailong.errors import PermanentError, TransientError
 from hailong.extract import columnar
 from hailong.extract.columnar import PageConverter, land
 from hailong.extract.privacy import Pseudonyms
 from hailong.extract.records import Bad, CodeMap, Converter, Reject, Row
-from hailong.extract.shapes import Record, answer_reader
+from hailong.extract.shapes import Page, Record, Shapes
 from hailong.load.landing import LandingWriter, record_schema, rows_to_batch
 from hailong.settings import PROJECT
 from sandbox.generator import City
@@ -279,14 +280,18 @@ def encoded(records: list[Any]) -> bytes:
 
 
 def both(content: bytes) -> tuple[Any, Any]:
-    """(shaped, plain) answers, or what was raised."""
+    """(shaped, plain) answers, or what was raised; the records of the shaped one decoded, as the door does it."""
     found = []
-    for loads in (answer_reader(SHAPED), orjson.loads):
+    shapes = Shapes(SHAPED)
+    for loads in (shapes.answer, orjson.loads):
         try:
             found.append(loads(content))
         except orjson.JSONDecodeError:
             found.append("not JSON")
-    return found[0], found[1]
+    shaped, plain = found
+    if isinstance(shaped, dict) and isinstance(shaped.get("items"), Page):
+        shaped = shaped | {"items": shapes.records(shaped["items"].answer)}
+    return shaped, plain
 
 
 def full(record: dict[str, Any]) -> dict[str, Any]:
@@ -342,6 +347,55 @@ def test_a_page_of_another_shape_is_read_as_plain_json(change: dict[str, Any] | 
 def test_what_is_no_answer_fails_as_plain_json_does(content: bytes) -> None:
     shaped, plain = both(content)
     assert shaped == plain
+
+
+def test_who_reads_the_pages_sees_keys_and_nothing_else() -> None:
+    records = [full(Maker(1, 0.0).record(FLAT)) | {"Code": f"K{n}"} for n in range(3)]
+    page = Shapes(SHAPED).answer(encoded(records))["items"]
+    assert [record["Code"] for record in page] == ["K0", "K1", "K2"]
+    assert {field for record in page for field in record.names} == {c.source for c in SHAPED.keys}
+    assert len(page.answer) == 3
+
+
+def test_a_page_whose_text_is_broken_is_read_leniently_and_one_that_is_no_json_fails() -> None:
+    """Who skips a field does not see what is wrong in it."""
+    shapes = Shapes(SHAPED)
+    good = encoded([full(Maker(1, 0.0).record(FLAT)) | {"Ten": "TAM"}])
+    (record,) = shapes.records(shapes.answer(good.replace(b"TAM", b"\xff"))["items"].answer)
+    assert record["Ten"] == "\ufffd"
+    broken = shapes.answer(good.replace(b'"TAM"', b"1e999"))
+    with pytest.raises(TransientError, match=r"rating: .* answered JSON that cannot be read"):
+        shapes.records(broken["items"].answer)
+
+
+@pytest.mark.parametrize("hands", [1, 3])
+def test_a_crew_lands_what_one_process_lands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hands: int) -> None:
+    monkeypatch.setattr(columnar, "CREW_AFTER", 0)
+    monkeypatch.setattr(columnar, "BLOCK", 10)
+    maker, shapes = Maker(5, 0.02), Shapes(SHAPED)
+    pages: list[Any] = []
+    for number in range(60):
+        records = [full(maker.record(FLAT)) for _ in range(7)]
+        answer = None
+        with suppress(orjson.JSONDecodeError):
+            answer = shapes.answer(encoded(records)) if number % 9 else None
+        pages.append(answer["items"] if answer else records)
+    assert any(isinstance(page, Page) for page in pages)
+    found = []
+    for name, helpers in (("alone", 0), ("crew", hands)):
+        with LandingWriter(tmp_path / name, SHAPED, "x") as writer:
+            door = land(converter(SHAPED), pages, writer, hands=helpers)
+            at = datetime(2026, 10, 9, tzinfo=UTC)
+            landing = writer.finish(
+                source="s", declared=None, window=None, started_at=at, finished_at=at, code_version="x"
+            )
+        found.append((pq.read_table(landing.records), pq.read_table(landing.rejects), door.findings(), door.records))
+    (rows, rejects, findings, count), crew = found
+    assert rows.equals(crew[0])
+    assert rejects.equals(crew[1])
+    assert (findings, count) == crew[2:]
+    assert rows.num_rows > 200
+    assert rejects.num_rows > 10
 
 
 def test_a_read_of_both_kinds_of_pages_keeps_the_order_of_the_source(tmp_path: Path) -> None:

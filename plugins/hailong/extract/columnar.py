@@ -10,14 +10,15 @@ from __future__ import annotations
 import gc
 import hashlib
 import unicodedata
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby
 from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -27,8 +28,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hailong.contracts import Column, Contract
+from hailong.contracts import Column, Contract, PagedHttp
 from hailong.errors import PermanentError
+from hailong.extract.crew import Crew, hands_here, result_of
 from hailong.extract.records import (
     KEY_LIMIT,
     Bad,
@@ -44,18 +46,20 @@ from hailong.extract.records import (
     number_text,
     without_halves,
 )
-from hailong.extract.shapes import Record, as_dict, getter
+from hailong.extract.shapes import Answer, Page, Record, Shapes, as_dict, getter
 from hailong.load.landing import ARROW, LandingWriter, record_schema, rows_to_batch
 
 MEMO = 8_192  # distinct values remembered per column
 MEMO_LENGTH = 200  # characters of a text that is worth remembering
 MISSING_AFTER = 100  # so many records without a field say that the source dropped it
 BLOCK = 2_000  # records that are converted together, at least
+CREW_AFTER = 10_000  # records of a read that is long enough for others to help
 COLLECT_EVERY = 100  # blocks between two looks for garbage
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOW = object()
 _ESCAPED = r'["\\\x00-\x1f]'  # what JSON does not take as it is
+Content = Answer | list[Any]
 _KEY_TYPES = frozenset({"text", "integer", "bigint", "date"})  # their text is the same in Arrow and in Python
 
 
@@ -65,29 +69,38 @@ def land(
     writer: LandingWriter,
     watched: tuple[str, ...] = (),
     window: tuple[datetime, datetime] | None = None,
+    hands: int | None = None,
 ) -> Door:
     """All pages of a source into a landing; what was odd about them is asked of the door afterwards.
 
-    PermanentError when a field that the contract requires is in no record: the source changed its shape.
+    `hands`: processes that help with a long read; by default as many as there are cores to spare. PermanentError when a field
+    that the contract requires is in no record: the source changed its shape.
     """
-    door = Door(converter, watched, window)
-    with _seldom_collected() as collect:
+    hands = hands_here() if hands is None else hands
+    blocks = BlockConverter(converter)
+    with _seldom_collected() as collect, Crew(blocks.convert, hands) as crew:
+        door = Door(converter.contract, watched, None if converter.only_keys else window)
         for block in _blocks(source):
-            door.pass_through(block, writer)
+            outcome: Future[Block]
+            if hands and door.records >= CREW_AFTER:
+                outcome = crew.take(block, door.records)
+            else:
+                outcome = Future()
+                outcome.set_result(blocks.convert(block, door.records))
+            door.expect(outcome, sum(map(len, block)))
+            door.pass_through(writer, waiting=2 * hands)
             collect()
+        door.pass_through(writer)
     door.close()
     return door
 
 
-def _blocks(source: Iterable[list[Any]]) -> Iterator[list[Any]]:
+def _blocks(source: Iterable[list[Any]]) -> Iterator[list[Content]]:
     """Pages put together: a column of a few thousand values costs little more to start with than one of ten."""
-    waiting: list[Any] = []
+    waiting: list[Content] = []
     for page in source:
-        if waiting and page and page[0].__class__ is not waiting[0].__class__:
-            yield waiting
-            waiting = []
-        waiting += page
-        if len(waiting) >= BLOCK:
+        waiting.append(page.answer if isinstance(page, Page) else page)
+        if sum(map(len, waiting)) >= BLOCK:
             block, waiting = waiting, []
             yield block
     if waiting:
@@ -115,35 +128,37 @@ def _seldom_collected() -> Iterator[Callable[[], None]]:
 
 
 class Door:
-    """Takes pages of one read to a landing and remembers what was odd."""
+    """Takes converted blocks of one read to a landing and remembers what was odd."""
 
     def __init__(
-        self, converter: Converter, watched: tuple[str, ...] = (), window: tuple[datetime, datetime] | None = None
+        self, contract: Contract, watched: tuple[str, ...] = (), window: tuple[datetime, datetime] | None = None
     ) -> None:
-        self.converter = converter
-        self.contract: Contract = converter.contract
+        self.contract = contract
         self.seen: dict[str, tuple[Any, Any]] = {}
         self.records = 0
         self._watched = watched
         self._window = window
         self._shapes: Counter[tuple[str, ...]] = Counter()
         self._outside = 0
-        self._page = PageConverter(converter)
+        self._coming: deque[Future[Block]] = deque()  # in the order of the source
 
-    def pass_through(self, page: list[Any], writer: LandingWriter) -> None:
-        """One page, in the order of the source."""
-        self.records += len(page)
-        if page and isinstance(page[0], Record):
-            self._shapes[tuple(page[0].names)] += len(page)
-        else:
-            self._shapes.update(map(tuple, (record for record in page if record.__class__ is dict)))
-        batch, rejects = self._page.convert(page, writer.received)
-        writer.add_page(batch, rejects, len(page))
-        if self._watched and batch.num_rows:
-            self._watch(batch)
-        cursor = self.contract.cursor
-        if self._window and cursor and batch.num_rows and not self.converter.only_keys:
-            self._count_outside(batch.column(cursor.name))
+    def expect(self, outcome: Future[Block], records: int) -> None:
+        """A block that is converted somewhere."""
+        self._coming.append(outcome)
+        self.records += records
+
+    def pass_through(self, writer: LandingWriter, waiting: int = 0) -> None:
+        """The blocks that are done, in the order of the source, until no more than `waiting` are left."""
+        while self._coming and (len(self._coming) > waiting or self._coming[0].done()):
+            block = result_of(self._coming.popleft())
+            self._shapes.update(block.shapes)
+            for batch, rejects, received in block.converted:
+                writer.add_page(batch, rejects, received)
+                if self._watched and batch.num_rows:
+                    self._watch(batch)
+                cursor = self.contract.cursor
+                if self._window and cursor and batch.num_rows:
+                    self._count_outside(batch.column(cursor.name))
 
     def _watch(self, batch: pa.RecordBatch) -> None:
         for name in self._watched:
@@ -250,6 +265,44 @@ def _fields(columns: tuple[Column, ...]) -> tuple[str, ...]:
     named = [column.source for column in columns if column.source]
     named += [field for column in columns for field, _ in column.flag]
     return tuple(dict.fromkeys(named))
+
+
+@dataclass(frozen=True)
+class Block:
+    """What became of pages: (rows, rejects, records received) in the order of the source, and how often which fields came."""
+
+    converted: list[tuple[pa.RecordBatch, list[tuple[int, Reject]], int]]
+    shapes: Counter[tuple[str, ...]]
+
+
+class BlockConverter:
+    """Pages as they came to rows, with what is remembered from the pages before: a process of its own has its own."""
+
+    def __init__(self, converter: Converter) -> None:
+        self._pages = PageConverter(converter)
+        is_answer = isinstance(converter.contract.connector, PagedHttp)
+        self._shapes = Shapes(converter.contract) if is_answer else None
+
+    def _records(self, content: Content) -> list[Any]:
+        if not isinstance(content, Answer):
+            return content
+        assert self._shapes
+        return self._shapes.records(content)
+
+    def convert(self, block: list[Content], received: int) -> Block:
+        """`received`: how many records came before. TransientError when an answer cannot be decoded after all."""
+        pages = list(map(self._records, block))
+        done = Block([], Counter())
+        for is_shaped, group in groupby(pages, lambda page: bool(page) and isinstance(page[0], Record)):
+            records = list(chain.from_iterable(group))
+            if is_shaped:
+                done.shapes[tuple(records[0].names)] += len(records)
+            else:
+                done.shapes.update(map(tuple, (record for record in records if record.__class__ is dict)))
+            batch, rejects = self._pages.convert(records, received)
+            done.converted.append((batch, rejects, len(records)))
+            received += len(records)
+        return done
 
 
 class PageConverter:

@@ -8,7 +8,6 @@ did not end well.
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import re
 import time
@@ -35,7 +34,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from hailong.contracts import PagedHttp
 from hailong.errors import PermanentError, TransientError, UsageError
-from hailong.extract.shapes import Loads
+from hailong.extract.shapes import Loads, read_leniently
 from hailong.settings import Source
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505}
@@ -253,25 +252,12 @@ def _parsed(what: str, answer: httpx.Response, content: bytes, loads: Loads) -> 
         if begin not in (b"{", b"[") and ("json" not in kind or begin == b"<"):
             raise PermanentError(f"{what} answered something that is not JSON ({kind}): check the address") from None
         try:
-            found = _read_leniently(content)
+            found = read_leniently(content)
         except (ValueError, RecursionError):
             raise _Busy(f"{what} answered JSON that breaks off ({len(content):,} bytes). Try again later") from None
     if not isinstance(found, dict):
         raise PermanentError(f"{what} answered JSON of an unexpected shape: check the address")
     return found
-
-
-def _read_leniently(content: bytes) -> Any:
-    """JSON with bytes that are not UTF-8, half characters, or NaN: only the records that hold them shall suffer.
-
-    U+FFFD stands for what cannot be read; the door quarantines texts with it.
-    """
-    text = content.decode(errors="replace")
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        found = json.dumps(json.loads(text, parse_constant=str), ensure_ascii=False)
-        return orjson.loads(found.encode(errors="surrogatepass").decode(errors="replace"))
 
 
 class Pace:

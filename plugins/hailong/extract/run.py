@@ -26,7 +26,7 @@ from hailong.extract.http import MOST_READS, Client, Pace, Pages, RetryPolicy, S
 from hailong.extract.portal import Snapshots, questions
 from hailong.extract.privacy import Pseudonyms
 from hailong.extract.records import CodeMap, Converter
-from hailong.extract.shapes import answer_reader
+from hailong.extract.shapes import Shapes
 from hailong.extract.storage import Dropped, LocalFile, drop_files
 from hailong.load.landing import MANIFEST, Landing, LandingWriter, file_sha256, read_landing
 from hailong.load.ledger import cover_end, current_codes, loads_of_windows
@@ -270,8 +270,9 @@ def _source(read: Read, window: Window | None) -> Iterator[Source]:
     with Client(connector.system, address, retry, pace=pace) as client:
         if isinstance(connector, PagedHttp):
             keys = tuple(column.source for column in read.contract.keys if column.source)
-            loads = answer_reader(read.contract)
-            pages = Pages(read.contract.feed, client, connector, since, until, read.progress, keys, loads)
+            pages = Pages(
+                read.contract.feed, client, connector, since, until, read.progress, keys, Shapes(read.contract).answer
+            )
             yield Source(
                 f"{connector.system}{connector.path}", "window", lambda: pages, lambda: pages.declared,
                 findings=lambda: [*client.findings(), *pages.findings()],

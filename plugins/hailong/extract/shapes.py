@@ -1,13 +1,17 @@
-"""Answers of a source decoded straight into the fields of the contract.
+"""Answers of a source, decoded in two steps.
 
-Half the cost of a page is making dictionaries of what is then dropped. Where every record of a page has all fields of the
-contract and no field that it does not name, only those are decoded; any other page is decoded as JSON always was, so
-nothing that is odd gets lost here.
+Who reads the pages needs to know of each record only its key; who converts them needs the fields of the contract. Half the
+cost of a page is making dictionaries of what is then dropped: where every record of a page has all fields of the contract
+and no field that it does not name, only those are decoded. Any other page is decoded as JSON always was, so nothing that is
+odd gets lost here.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, TypedDict, cast
 
@@ -15,9 +19,13 @@ import msgspec
 import orjson
 
 from hailong.contracts import Column, Contract, PagedHttp
+from hailong.errors import TransientError
 
 Loads = Callable[[bytes], Any]
-_SMALL = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # larger ones are read as orjson reads them
+_VALUE = (
+    str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
+)  # larger ones: as orjson reads them
+_UNFIT = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Record(msgspec.Struct, gc=False):
@@ -27,6 +35,23 @@ class Record(msgspec.Struct, gc=False):
 
     def __getitem__(self, field: str) -> Any:
         return getattr(self, self.names[field])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it came, and how many records are in it; `Shapes.records` decodes them, when and where they are needed."""
+
+    content: bytes
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+
+class Page(list[Any]):
+    """Records of an answer by their keys only, and the answer itself."""
+
+    answer: Answer
 
 
 def as_dict(record: Record) -> dict[str, Any]:
@@ -45,28 +70,93 @@ def getter(kind: type[Record], fields: Iterable[str]) -> Callable[[Any], tuple[A
     return attrgetter(*(kind.names[field] for field in fields))
 
 
-def answer_reader(contract: Contract) -> Loads:
-    """Reads an answer of the contract's service as `orjson.loads` does, records as `Record` where they fit."""
-    connector = contract.connector
+class Shapes:
+    """Reads the answers of a contract's service."""
+
+    def __init__(self, contract: Contract) -> None:
+        connector = contract.connector
+        assert isinstance(connector, PagedHttp)
+        self._items = connector.items_field
+        self._what = f"{contract.feed}: {connector.system}{connector.path}"
+        told = {connector.total_field, connector.error_field, connector.message_field, connector.page_echo_field} - {
+            None
+        }
+        self._told = [str(field) for field in told]
+        keys = [column.source for column in contract.keys if column.source]
+        self._keys = self._decoder(_kind_of("Key", keys)) if keys else None
+        shape = _shape(contract)
+        self._whole = self._decoder(shape) if shape else None
+
+    def _decoder(self, kind: type[Record]) -> msgspec.json.Decoder[Any]:
+        fields: dict[str, Any] = dict.fromkeys(self._told, Any) | {self._items: list[kind]}  # type: ignore[valid-type]
+        return msgspec.json.Decoder(TypedDict("Answer", fields, total=False))  # type: ignore[misc, operator]
+
+    def answer(self, content: bytes) -> Any:
+        """As `orjson.loads`, with a `Page` for the list of records where each of them has its key."""
+        if self._keys:
+            with suppress(*_UNFIT):
+                found: dict[str, Any] = self._keys.decode(content)
+                if self._items in found:
+                    page = found[self._items] = Page(found[self._items])
+                    page.answer = Answer(content, len(page))
+                return found
+        return orjson.loads(content)
+
+    def records(self, answer: Answer) -> list[Any]:
+        """The records: `Record` where all of them fit, else as JSON; TransientError when it is not JSON after all."""
+        found = self._decoded(answer.content)
+        if not isinstance(found, list) or len(found) != answer.count:
+            raise TransientError(
+                f"{self._what} answered JSON that means two things. Nothing was landed; try again later"
+            )
+        return found
+
+    def _decoded(self, content: bytes) -> Any:
+        if self._whole:
+            with suppress(*_UNFIT):
+                return self._whole.decode(content)[self._items]
+        try:
+            return orjson.loads(content)[self._items]
+        except orjson.JSONDecodeError:
+            try:
+                return read_leniently(content)[self._items]
+            except (ValueError, RecursionError):
+                raise TransientError(
+                    f"{self._what} answered JSON that cannot be read. Nothing was landed; try again later"
+                ) from None
+
+
+def read_leniently(content: bytes) -> Any:
+    """JSON with bytes that are not UTF-8, half characters, or NaN: only the records that hold them shall suffer.
+
+    U+FFFD stands for what cannot be read; the door quarantines texts with it.
+    """
+    text = content.decode(errors="replace")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        found = json.dumps(json.loads(text, parse_constant=str), ensure_ascii=False)
+        return orjson.loads(found.encode(errors="surrogatepass").decode(errors="replace"))
+
+
+def _shape(contract: Contract) -> type[Record] | None:
+    """What the records of the contract are decoded to; None when each of them must be looked at."""
     every = [*contract.columns, *(item for column in contract.columns for item in column.items)]
     names = {column.name for column in every if column.flag or column.pseudonym}
     known = {*_read(tuple(every)), *contract.personal, *contract.ignored}
-    if not isinstance(connector, PagedHttp) or names & known or len(_read(contract.columns)) < 2:
-        return orjson.loads  # a field of the source may hold a value that we computed: a look at each record is needed
-    record = _kind(contract, contract.columns, nested=False)
-    if record is None:
-        return orjson.loads
-    told = {connector.total_field, connector.error_field, connector.message_field, connector.page_echo_field} - {None}
-    fields: dict[str, Any] = {str(field): Any for field in told} | {connector.items_field: list[record]}  # type: ignore[valid-type]
-    decoder = msgspec.json.Decoder(TypedDict("Answer", fields, total=False))  # type: ignore[misc, operator]
+    if names & known or len(_read(contract.columns)) < 2:
+        return None  # a field of the source may hold a value that we computed
+    return _kind(contract, contract.columns, nested=False)
 
-    def loads(content: bytes) -> Any:
-        try:
-            return decoder.decode(content)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return orjson.loads(content)
 
-    return loads
+def _kind_of(name: str, fields: list[str]) -> type[Record]:
+    """Records of which these fields are read and all others skipped."""
+    names = {field: f"f{number}" for number, field in enumerate(fields)}
+    made: Any = msgspec.defstruct(
+        name, [(attribute, _VALUE) for attribute in names.values()], bases=(Record,), namespace={"names": names},
+        rename={attribute: field for field, attribute in names.items()}, gc=False,
+    )  # fmt: skip
+    return cast(type[Record], made)
 
 
 def _read(columns: tuple[Column, ...]) -> list[str]:
@@ -83,7 +173,7 @@ def _kind(contract: Contract, columns: tuple[Column, ...], nested: bool) -> type
     others: list[tuple[str, Any, Any]] = []
     for number, field in enumerate(wanted):
         names[field] = f"f{number}"
-        kind: Any = str | _SMALL | float | bool | None
+        kind: Any = _VALUE
         if field in lists:
             column = lists[field]
             if any(item.items for item in column.items):
