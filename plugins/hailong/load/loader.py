@@ -1,8 +1,8 @@
 """One landing folder into raw, quarantine and ledger: one transaction, and the second time nothing.
 
 Keys and hashes travel by binary COPY into a temporary table and are judged against the head; the records that are new follow
-by a second COPY, and one INSERT … SELECT takes them into raw. A process killed at any moment leaves the transaction
-unfinished, and the server rolls it back.
+by a second COPY, straight into raw (by way of a temporary table where there are decimals). A process killed at any moment
+leaves the transaction unfinished, and the server rolls it back.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from typing import Any
 import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from psycopg import sql
 
 from hailong.contracts import Column, Contract, find_contract
 from hailong.errors import HailongError, PermanentError, TransientError
 from hailong.load.landing import Landing, read_landing
-from hailong.load.raw import ROLE, head_table, raw_table
+from hailong.load.raw import COMMON, ROLE, head_table
 from hailong.settings import Settings
 from hailong.warehouse.connect import adbc_uri, where
 
 LOCK = 104_001  # advisory lock: loads commit one at a time, so that batch_id order is commit order
 BATCH_ROWS = 2_048  # rows that are on their way at a time
-_CASTS = {"numeric": "numeric", "jsonb": "jsonb"}
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 _HEAD = ("record_key", "op", "version_hash")
+COMMON_NAMES = [name for name, _ in COMMON]
+TEMPORARY = "pg_temp"
 TOMBSTONE = hashlib.sha256(b"deleted").hexdigest()
 
 
@@ -101,17 +103,21 @@ def load_landing(settings: Settings, folder: Path) -> LoadResult:
 class Tables:
     """Where a load reads what stands and writes what is new; a replay has its own."""
 
-    raw: sql.Identifier
+    raw_name: tuple[str, str]  # schema, table
     head: sql.Identifier
     quarantine: sql.Identifier
     finding: sql.Identifier
     snapshot: sql.Identifier
     partitioned: bool = True
 
+    @property
+    def raw(self) -> sql.Identifier:
+        return sql.Identifier(*self.raw_name)
+
     @classmethod
     def real(cls, feed: str) -> Tables:
         return cls(
-            raw_table(feed), head_table(feed), sql.Identifier("ops", "quarantine"),
+            ("raw", feed), head_table(feed), sql.Identifier("ops", "quarantine"),
             sql.Identifier("ops", "batch_finding"), sql.Identifier("ops", "snapshot"),
         )  # fmt: skip
 
@@ -227,25 +233,56 @@ def _copy(cursor: Any, landing: Landing, contract: Contract) -> None:
     cursor.execute("analyze landed")
 
 
-def _copy_new(cursor: Any, landing: Landing, columns: tuple[Column, ...], loaded: int) -> None:
-    """The records that are to be loaded, whole, into `arrived`."""
-    kinds = [sql.SQL("record_key text"), sql.SQL("op text"), sql.SQL("version_hash text")]
-    for column in columns:
-        kind = "text" if column.type in _CASTS else column.type
-        kinds.append(sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(kind)))  # type: ignore[arg-type]
-    cursor.execute(
-        sql.SQL("create temporary table arrived ({}) on commit drop").format(sql.SQL(", ").join(kinds)).as_string()
-    )
+def _copy_new(
+    cursor: Any, landing: Landing, columns: tuple[Column, ...], loaded: int, batch_id: int, tables: Tables
+) -> None:
+    """The records that are to be loaded, whole, into raw."""
     most = loaded * 2 > landing.manifest["records"]  # the shorter list is fetched
     cursor.execute(
         "select seq from judged where (fate = 'loaded') = $1::text::boolean order by seq", (str(not most).lower(),)
     )
     listed = cursor.fetch_arrow_table().column("seq").to_numpy()
     names = [*_HEAD, *(column.name for column in columns)]
+    nested = {column.name for column in columns if column.type == "jsonb"}
+    exact = {column.name for column in columns if column.type == "numeric"}
+
+    def told(batch: pa.RecordBatch) -> pa.RecordBatch:
+        number = pa.repeat(pa.scalar(batch_id, pa.int64()), batch.num_rows)
+        arrays = [_jsonb(array) if name in nested else array for name, array in zip(names, batch.columns, strict=True)]
+        return pa.RecordBatch.from_arrays([number, *arrays], names=["batch_id", *names])
+
+    schema, table = (TEMPORARY, "arrived") if exact else tables.raw_name
+    place: dict[str, Any] = {"temporary": True} if schema == TEMPORARY else {"db_schema_name": schema}
+    if exact:
+        _make_arrived(cursor, columns)
     with pq.ParquetFile(landing.records) as source:
-        schema = pa.schema([source.schema_arrow.field(name) for name in names])
-        batches = _selected(source, names, listed, keep=not most)
-        cursor.adbc_ingest("arrived", pa.RecordBatchReader.from_batches(schema, batches), mode="append", temporary=True)
+        empty = pa.RecordBatch.from_pylist([], pa.schema([source.schema_arrow.field(name) for name in names]))
+        rows = map(told, _selected(source, names, listed, keep=not most))
+        cursor.adbc_ingest(table, pa.RecordBatchReader.from_batches(told(empty).schema, rows), mode="append", **place)
+    if exact:
+        listed_names = [sql.Identifier(name) for name in ("batch_id", *names)]
+        values = [sql.SQL("{}::numeric" if name in exact else "{}").format(sql.Identifier(name)) for name in names]
+        cursor.execute(
+            sql.SQL("insert into {} ({}) select batch_id, {} from arrived")
+            .format(tables.raw, sql.SQL(", ").join(listed_names), sql.SQL(", ").join(values))
+            .as_string()
+        )
+
+
+def _make_arrived(cursor: Any, columns: tuple[Column, ...]) -> None:
+    """Exact decimals travel as text, which binary COPY does not take for numbers: their feeds are small and pass by here."""
+    kinds = [sql.SQL("batch_id bigint, record_key text, op text, version_hash text")]
+    for column in columns:
+        kind = "text" if column.type == "numeric" else column.type
+        kinds.append(sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(kind)))  # type: ignore[arg-type]
+    cursor.execute(
+        sql.SQL("create temporary table arrived ({}) on commit drop").format(sql.SQL(", ").join(kinds)).as_string()
+    )
+
+
+def _jsonb(values: pa.Array) -> pa.Array:
+    """As PostgreSQL receives it: a version number, and the text, which it reads and refuses as it would a cast."""
+    return pc.binary_join_element_wise(b"\x01", values.cast(pa.binary()), b"")
 
 
 def _selected(source: Any, names: list[str], listed: Any, keep: bool) -> Iterator[Any]:
@@ -439,29 +476,25 @@ def _insert_rows(cursor: Any, landing: Landing, contract: Contract, batch_id: in
     if not loaded:
         return
     columns = _landed_columns(landing, contract)
-    _copy_new(cursor, landing, columns, loaded)
-    names = [sql.Identifier(name) for name in (*_HEAD, *(column.name for column in columns))]
-    values: list[sql.Composable] = [sql.Identifier(name) for name in _HEAD]
-    for column in columns:
-        value = sql.Identifier(column.name)
-        cast = _CASTS.get(column.type)
-        values.append(sql.SQL("{}::{}").format(value, sql.SQL(cast)) if cast else value)  # type: ignore[arg-type]
-    cursor.execute(
-        sql.SQL("insert into {} (batch_id, {}) select {}, {} from arrived")
-        .format(tables.raw, sql.SQL(", ").join(names), sql.Literal(batch_id), sql.SQL(", ").join(values))
-        .as_string()
-    )
+    _copy_new(cursor, landing, columns, loaded, batch_id, tables)
     cursor.execute(
         sql.SQL(
             "insert into {} as held (record_key, batch_id, version_hash, op, changed_at)"
             " select record_key, {}, version_hash, op, changed_at from judged where fate = 'loaded'"
+            " order by record_key"  # an index grows faster by one end than all over
             " on conflict (record_key) do update set batch_id = excluded.batch_id, version_hash = excluded.version_hash,"
             " op = excluded.op, changed_at = excluded.changed_at, missed_batch = null"
         )
         .format(tables.head, sql.Literal(batch_id))
         .as_string()
     )
-    cursor.execute(sql.SQL("analyze {}").format(partition or tables.raw).as_string())
+    # What a load and a build are planned by; the rest is looked at when autovacuum comes by.
+    looked_at = [*COMMON_NAMES, *([contract.cursor.name] if contract.cursor else [])]
+    cursor.execute(
+        sql.SQL("analyze {} ({})")
+        .format(partition or tables.raw, sql.SQL(", ").join(map(sql.Identifier, looked_at)))
+        .as_string()
+    )
 
 
 def _insert_tombstones(cursor: Any, contract: Contract, batch_id: int, tables: Tables) -> None:

@@ -17,7 +17,7 @@ from psycopg import sql
 from hailong.contracts import Contract, find_contract
 from hailong.errors import PermanentError
 from hailong.load.landing import read_landing
-from hailong.load.loader import Tables, alone_as_loader, judge_landing, transaction, write_batch
+from hailong.load.loader import TEMPORARY, Tables, alone_as_loader, judge_landing, transaction, write_batch
 from hailong.load.raw import head_table, raw_table
 from hailong.settings import Settings
 
@@ -66,10 +66,10 @@ def replay(
     PermanentError names a folder that is missing or changed, or a batch whose counts are not the ledger's.
     """
     contract = find_contract(settings.contracts, feed)
-    raw, head, quarantine, finding, snapshot = (
-        sql.Identifier("pg_temp", f"replay_{name}") for name in ("raw", "head", "quarantine", "finding", "snapshot")
+    head, quarantine, finding, snapshot = (
+        sql.Identifier(TEMPORARY, f"replay_{name}") for name in ("head", "quarantine", "finding", "snapshot")
     )
-    tables = Tables(raw, head, quarantine, finding, snapshot, partitioned=False)
+    tables = Tables((TEMPORARY, "replay_raw"), head, quarantine, finding, snapshot, partitioned=False)
     with transaction(settings, f"replay of {feed}") as cursor:
         alone_as_loader(cursor)
         batches, purged = _batches(cursor, feed)
