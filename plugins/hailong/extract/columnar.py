@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from itertools import accumulate, chain, groupby
+from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,6 +30,7 @@ import pyarrow.compute as pc
 
 from hailong.contracts import Column, Contract, PagedHttp
 from hailong.errors import PermanentError
+from hailong.extract.again import Earlier, Fingerprints, as_column
 from hailong.extract.crew import Crew, hands_here, result_of
 from hailong.extract.records import (
     KEY_LIMIT,
@@ -47,7 +48,7 @@ from hailong.extract.records import (
     without_halves,
 )
 from hailong.extract.shapes import Answer, Page, Record, Shapes, as_dict, getter
-from hailong.load.landing import ARROW, LandingWriter, record_schema, rows_to_batch
+from hailong.load.landing import ARROW, FINGERPRINT, FINGERPRINT_BYTES, LandingWriter, record_schema, rows_to_batch
 
 MEMO = 8_192  # distinct values remembered per column
 MEMO_LENGTH = 200  # characters of a text that is worth remembering
@@ -69,15 +70,18 @@ def land(
     writer: LandingWriter,
     watched: tuple[str, ...] = (),
     window: tuple[datetime, datetime] | None = None,
+    fingerprints: Fingerprints | None = None,
+    earlier: Earlier | None = None,
     hands: int | None = None,
 ) -> Door:
     """All pages of a source into a landing; what was odd about them is asked of the door afterwards.
 
-    `hands`: processes that help with a long read; by default as many as there are cores to spare. PermanentError when a field
-    that the contract requires is in no record: the source changed its shape.
+    `fingerprints` are kept with the rows, and rows of an `earlier` landing are taken again. `hands`: processes that help
+    with a long read; by default one a core. PermanentError when a field that the contract requires is in no record: the
+    source changed its shape.
     """
     hands = hands_here() if hands is None else hands
-    blocks = BlockConverter(converter)
+    blocks = BlockConverter(converter, fingerprints, earlier)
     with _seldom_collected() as collect, Crew(blocks.convert, hands) as crew:
         door = Door(converter.contract, watched, None if converter.only_keys else window)
         for block in _blocks(source):
@@ -152,13 +156,13 @@ class Door:
         while self._coming and (len(self._coming) > waiting or self._coming[0].done()):
             block = result_of(self._coming.popleft())
             self._shapes.update(block.shapes)
-            for batch, rejects, received in block.converted:
-                writer.add_page(batch, rejects, received)
-                if self._watched and batch.num_rows:
-                    self._watch(batch)
-                cursor = self.contract.cursor
-                if self._window and cursor and batch.num_rows:
-                    self._count_outside(batch.column(cursor.name))
+            writer.add_page(block.rows, block.rejects, block.received)
+            if block.rows is None or not block.rows.num_rows:
+                continue
+            if self._watched:
+                self._watch(block.rows)
+            if self._window and self.contract.cursor:
+                self._count_outside(block.rows.column(self.contract.cursor.name))
 
     def _watch(self, batch: pa.RecordBatch) -> None:
         for name in self._watched:
@@ -269,19 +273,88 @@ def _fields(columns: tuple[Column, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Block:
-    """What became of pages: (rows, rejects, records received) in the order of the source, and how often which fields came."""
+    """What became of pages: rows and numbered rejects in the order of the source, and how often which fields came."""
 
-    converted: list[tuple[pa.RecordBatch, list[tuple[int, Reject]], int]]
+    rows: pa.RecordBatch | None
+    rejects: list[tuple[int, Reject]]
+    received: int
     shapes: Counter[tuple[str, ...]]
+
+
+@dataclass
+class Part:
+    """Records of one kind, their numbers in the read, and the fingerprints of their bytes where there are such."""
+
+    is_shaped: bool
+    records: list[Any]
+    numbers: list[Any]
+    prints: list[Any]
 
 
 class BlockConverter:
     """Pages as they came to rows, with what is remembered from the pages before: a process of its own has its own."""
 
-    def __init__(self, converter: Converter) -> None:
+    def __init__(
+        self, converter: Converter, fingerprints: Fingerprints | None = None, earlier: Earlier | None = None
+    ) -> None:
         self._pages = PageConverter(converter)
         is_answer = isinstance(converter.contract.connector, PagedHttp)
         self._shapes = Shapes(converter.contract) if is_answer else None
+        self._fingerprints, self._earlier = fingerprints, earlier
+
+    def convert(self, block: list[Content], received: int) -> Block:
+        """`received`: how many records came before. TransientError when an answer cannot be decoded after all."""
+        shapes: Counter[tuple[str, ...]] = Counter()
+        parts: list[Part] = []
+        pieces: list[pa.RecordBatch] = []
+        rejects: list[tuple[int, Reject]] = []
+        number = received
+        for content in block:
+            numbers, prints = np.arange(number + 1, number + len(content) + 1), None
+            number += len(content)
+            if isinstance(content, Answer):
+                content, numbers, prints = self._taken_again(content, numbers, pieces, shapes)
+            records = self._records(content)
+            if not records:
+                continue
+            is_shaped = isinstance(records[0], Record)
+            if not parts or parts[-1].is_shaped != is_shaped:
+                parts.append(Part(is_shaped, [], [], []))
+            parts[-1].records += records
+            parts[-1].numbers.append(numbers)
+            if prints is not None:
+                parts[-1].prints.append(prints)
+        for part in parts:
+            if part.is_shaped:
+                shapes[tuple(part.records[0].names)] += len(part.records)
+            else:
+                shapes.update(map(tuple, (record for record in part.records if record.__class__ is dict)))
+            rows, refused = self._converted(part)
+            pieces.append(rows)
+            rejects += refused
+        rows = pieces[0] if len(pieces) == 1 else None
+        if len(pieces) > 1:
+            rows = pa.Table.from_batches(pieces).sort_by("seq").combine_chunks().to_batches()[0]
+        return Block(rows, sorted(rejects, key=itemgetter(0)), number - received, shapes)
+
+    def _taken_again(
+        self, answer: Answer, numbers: Any, pieces: list[pa.RecordBatch], shapes: Counter[tuple[str, ...]]
+    ) -> tuple[Answer, Any, Any]:
+        """What is left of an answer when the rows that it became before are taken: (records, numbers, fingerprints)."""
+        if self._fingerprints is None or self._shapes is None or self._shapes.names is None:
+            return answer, numbers, None
+        records = self._shapes.split(answer)
+        prints = self._fingerprints.take(records)
+        if self._earlier is None:
+            return answer, numbers, prints
+        known, rows = self._earlier.take(prints)
+        if rows is None:
+            return answer, numbers, prints
+        place = rows.schema.get_field_index("seq")
+        pieces.append(rows.set_column(place, "seq", pa.array(numbers[known], pa.int64())))
+        shapes[self._shapes.names] += rows.num_rows
+        left = np.flatnonzero(~known)
+        return self._shapes.joined([records[at] for at in left.tolist()]), numbers[left], prints[left]
 
     def _records(self, content: Content) -> list[Any]:
         if not isinstance(content, Answer):
@@ -289,20 +362,15 @@ class BlockConverter:
         assert self._shapes
         return self._shapes.records(content)
 
-    def convert(self, block: list[Content], received: int) -> Block:
-        """`received`: how many records came before. TransientError when an answer cannot be decoded after all."""
-        pages = list(map(self._records, block))
-        done = Block([], Counter())
-        for is_shaped, group in groupby(pages, lambda page: bool(page) and isinstance(page[0], Record)):
-            records = list(chain.from_iterable(group))
-            if is_shaped:
-                done.shapes[tuple(records[0].names)] += len(records)
-            else:
-                done.shapes.update(map(tuple, (record for record in records if record.__class__ is dict)))
-            batch, rejects = self._pages.convert(records, received)
-            done.converted.append((batch, rejects, len(records)))
-            received += len(records)
-        return done
+    def _converted(self, part: Part) -> tuple[pa.RecordBatch, list[tuple[int, Reject]]]:
+        rows, rejects = self._pages.convert(part.records, 0)
+        numbers = np.concatenate(part.numbers)
+        places = rows.column("seq").to_numpy() - 1
+        rows = rows.set_column(rows.schema.get_field_index("seq"), "seq", pa.array(numbers[places], pa.int64()))
+        prints = pa.nulls(rows.num_rows, pa.binary(FINGERPRINT_BYTES))
+        if part.is_shaped and part.prints:  # what another page holds besides is told anew each time
+            prints = as_column(np.concatenate(part.prints)[places])
+        return rows.append_column(FINGERPRINT, prints), [(int(numbers[at - 1]), reject) for at, reject in rejects]
 
 
 class PageConverter:

@@ -56,6 +56,10 @@ class Pseudonyms:
             )
         return cls(str(year), keys[str(year)])
 
+    def secret_of(self, purpose: str) -> bytes:
+        """A secret of its own for another purpose, which tells nothing of this key."""
+        return hmac.digest(self._key, purpose.encode(), "sha256")
+
     def of(self, person: str) -> str:
         """The pseudonym of a person as the source names them: same person and key, same pseudonym."""
         folded = " ".join(unicodedata.normalize("NFC", person).split()).casefold()

@@ -99,7 +99,7 @@ class Converter:
         self.only_keys = only_keys
         self.pseudonyms = pseudonyms
         self._zone = ZoneInfo(timezone)
-        self._codes = codes
+        self.codes = codes
         self._contract = contract
         self._steps = _compile(self, contract.columns, native=True)
         self._names = [column.name for column in contract.columns]
@@ -191,7 +191,7 @@ class Converter:
 
     def _known(self, column: Column, value: object) -> bool:
         codes = column.codes
-        return codes is not None and value in (self._codes or {}).get((codes.system, codes.kind), frozenset())
+        return codes is not None and value in (self.codes or {}).get((codes.system, codes.kind), frozenset())
 
     def _readable(self, column: Column, value: object) -> bool:
         try:
@@ -217,9 +217,9 @@ class Converter:
 
     def known(self, column: Column) -> frozenset[str] | None:
         """The codes that a column may hold; None when any may stand there."""
-        if column.codes is None or not column.codes.check or self._codes is None:
+        if column.codes is None or not column.codes.check or self.codes is None:
             return None
-        return self._codes.get((column.codes.system, column.codes.kind), frozenset())
+        return self.codes.get((column.codes.system, column.codes.kind), frozenset())
 
     def item_steps(self, column: Column) -> list[Step]:
         """The readers of the items of a nested list."""

@@ -20,6 +20,7 @@ import psycopg
 
 from hailong.contracts import Contract, FileDrop, PagedHttp, PortalWindows, SqlView, find_contract
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
+from hailong.extract.again import Fingerprints, find_earlier
 from hailong.extract.columnar import land
 from hailong.extract.files import ColumnMapping, DroppedFile, load_mapping
 from hailong.extract.http import MOST_READS, Client, Pace, Pages, RetryPolicy, StartOver
@@ -198,11 +199,13 @@ def extract_remote(read: Read, window: Window | None, census: bool = False, to_p
     started = clock()
     if window and to_present:
         window = window[0], max(window[1], _second(started))
+    fingerprints = Fingerprints.of(converter, settings.timezone)
+    earlier = find_earlier(settings.landing, contract, fingerprints.conversion, window) if fingerprints else None
     extract_id = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     with _source(read, window) as source, LandingWriter(settings.landing, contract, extract_id) as writer:
         for attempt in range(1, MOST_READS + 1):
             try:
-                door = land(converter, source.pages(), writer, window=window)
+                door = land(converter, source.pages(), writer, (), window, fingerprints, earlier)
                 break
             except StartOver as moved:
                 if attempt == MOST_READS:
@@ -222,6 +225,7 @@ def extract_remote(read: Read, window: Window | None, census: bool = False, to_p
             snapshots=source.snapshots(),
             findings=[*door.findings(), *source.findings()],
             options=_options(read),
+            conversion=fingerprints.conversion if fingerprints else None,
         )
 
 

@@ -84,10 +84,11 @@ class Shapes:
         self._told = [str(field) for field in told]
         keys = [column.source for column in contract.keys if column.source]
         self._keys = self._decoder(_kind_of("Key", keys)) if keys else None
-        shape = _shape(contract)
-        self._whole = self._decoder(shape) if shape else None
+        self._shape = _shape(contract)
+        self._whole = self._decoder(self._shape) if self._shape else None
+        self._raw = self._decoder(msgspec.Raw)
 
-    def _decoder(self, kind: type[Record]) -> msgspec.json.Decoder[Any]:
+    def _decoder(self, kind: type) -> msgspec.json.Decoder[Any]:
         fields: dict[str, Any] = dict.fromkeys(self._told, Any) | {self._items: list[kind]}  # type: ignore[valid-type]
         return msgspec.json.Decoder(TypedDict("Answer", fields, total=False))  # type: ignore[misc, operator]
 
@@ -110,6 +111,20 @@ class Shapes:
                 f"{self._what} answered JSON that means two things. Nothing was landed; try again later"
             )
         return found
+
+    def split(self, answer: Answer) -> list[msgspec.Raw]:
+        """The bytes of each record."""
+        found: list[msgspec.Raw] = self._raw.decode(answer.content)[self._items]
+        return found
+
+    def joined(self, records: list[msgspec.Raw]) -> Answer:
+        """An answer of these records and nothing else."""
+        return Answer(b'{"%s":[%s]}' % (self._items.encode(), b",".join(records)), len(records))
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The fields of a `Record`."""
+        return None if self._shape is None else tuple(self._shape.names)
 
     def _decoded(self, content: bytes) -> Any:
         if self._whole:

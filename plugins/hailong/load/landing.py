@@ -41,6 +41,10 @@ ARROW = {
     "jsonb": pa.string(),
 }
 HEAD = (("record_key", pa.string()), ("op", pa.string()), ("version_hash", pa.string()), ("seq", pa.int64()))
+FINGERPRINT = (
+    "fingerprint"  # of a record's bytes, where a read keeps one (extract/again.py); a load does not look at it
+)
+FINGERPRINT_BYTES = 16
 REJECT_SCHEMA = pa.schema(
     [
         ("seq", pa.int64()),
@@ -103,6 +107,7 @@ class LandingWriter:
         self._extract_id = extract_id
         self._temporary = self.folder.with_name(f".{extract_id}.{os.getpid()}.tmp")
         self._schema = record_schema(contract.columns)
+        self._file_schema = self._schema.append(pa.field(FINGERPRINT, pa.binary(FINGERPRINT_BYTES)))
         self._batches: list[pa.RecordBatch] = []
         self._waiting = 0
         self._rejects: list[tuple[int, Reject]] = []
@@ -117,7 +122,7 @@ class LandingWriter:
         return self
 
     def _open(self) -> None:
-        self._record_file = pq.ParquetWriter(self._temporary / RECORDS, self._schema, compression="zstd")
+        self._record_file = pq.ParquetWriter(self._temporary / RECORDS, self._file_schema, compression="zstd")
         self._reject_file = pq.ParquetWriter(self._temporary / REJECTS, REJECT_SCHEMA, compression="zstd")
 
     def _close(self) -> None:
@@ -142,6 +147,10 @@ class LandingWriter:
         """Take a converted page: its rows, its rejects, and how many records were received."""
         self.received += received
         if batch is not None and batch.num_rows:
+            if FINGERPRINT not in batch.schema.names:
+                batch = batch.append_column(
+                    FINGERPRINT, pa.nulls(batch.num_rows, self._file_schema.field(FINGERPRINT).type)
+                )
             self._batches.append(batch)
             self._waiting += batch.num_rows
             if self._waiting >= ROW_GROUP:
@@ -171,12 +180,14 @@ class LandingWriter:
         snapshots: Iterable[dict[str, Any]] = (),
         findings: Iterable[dict[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
+        conversion: str | None = None,
     ) -> Landing:
         """Close the files, write the manifest, put the folder in its place.
 
         `read`: window, full, census, snapshot, file or replay. `complete`: everything in the scope was read to its end, up to
         the present: what is missing here was missing in the source. `snapshots`: windows of the portal that were
         answered whole. `findings`: what was odd, as {rule, field, records, detail}. `options`: what a person asked for.
+        `conversion`: names what the rows were made by, where they have fingerprints.
         """
         self._flush_rows()
         self._flush_rejects()
@@ -201,6 +212,7 @@ class LandingWriter:
             "snapshots": list(snapshots),
             "findings": list(findings),
             "options": dict(options or {}),
+            "conversion": conversion,
         }
         content = orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
         for name in (RECORDS, REJECTS):

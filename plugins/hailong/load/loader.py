@@ -24,7 +24,7 @@ from psycopg import sql
 
 from hailong.contracts import Column, Contract, find_contract
 from hailong.errors import HailongError, PermanentError, TransientError
-from hailong.load.landing import Landing, read_landing
+from hailong.load.landing import FINGERPRINT, Landing, read_landing
 from hailong.load.raw import COMMON, ROLE, head_table
 from hailong.settings import Settings
 from hailong.warehouse.connect import adbc_uri, where
@@ -194,7 +194,7 @@ def _first_line(error: Exception) -> str:
 
 def _landed_columns(landing: Landing, contract: Contract) -> tuple[Column, ...]:
     """Contract columns of the landed file; a column that the contract does not know is refused."""
-    names = set(pq.read_schema(landing.records).names) - {*_HEAD, "seq"}
+    names = set(pq.read_schema(landing.records).names) - {*_HEAD, "seq", FINGERPRINT}
     unknown = names - {column.name for column in contract.columns}
     if unknown:
         raise PermanentError(
