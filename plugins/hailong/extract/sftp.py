@@ -5,6 +5,7 @@ Imported only when an sftp:// address is read: paramiko is heavy.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -13,7 +14,7 @@ from fsspec.implementations.sftp import SFTPFileSystem
 from hailong.errors import PermanentError
 
 TIMEOUT = 30  # seconds
-AT_ONCE = 64  # requests on their way while a file is fetched, 32 KB each
+PIECE = 2 << 20  # bytes of a file that are on their way at once, asked for 32 KB each
 
 
 class UnknownHostKey(paramiko.SSHException):  # type: ignore[misc]
@@ -65,7 +66,12 @@ class CheckedSFTP(SFTPFileSystem):  # type: ignore[misc]
             raise
 
     def get_file(self, rpath: str, lpath: str, **options: Any) -> None:
-        self.ftp.get(self._strip_protocol(rpath), lpath, max_concurrent_prefetch_requests=AT_ONCE)
+        """Piece by piece: of paramiko's own way a thread is left that asks for ever once a connection broke."""
+        path = self._strip_protocol(rpath)
+        size = int(self.ftp.stat(path).st_size)
+        with self.ftp.open(path, "rb") as source, Path(lpath).open("wb") as target:
+            for start in range(0, size, PIECE):
+                target.writelines(source.readv([(start, min(PIECE, size - start))]))
 
     def close(self) -> None:
         self.client.close()

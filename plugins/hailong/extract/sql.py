@@ -37,8 +37,8 @@ _TEXT_TIMES = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d.*"), "%Y-%m-%d %H:%M:%S"),
 )
 _TEXT_DAYS = ((re.compile(r"\d{8}"), "%Y%m%d"), (re.compile(r"\d{4}-\d\d-\d\d"), "%Y-%m-%d"))
-# SQLSTATE classes that another try does not mend: rights, no such database, wrong statement, wrong value.
-_PERMANENT_STATES = ("28", "3D", "42", "22", "0A")
+# SQLSTATE classes that another try does not mend: rights, no such database, wrong statement, wrong value, a view that writes.
+_PERMANENT_STATES = ("28", "3D", "42", "22", "0A", "25006")
 # PostgreSQL's refusals before a session exists carry no SQLSTATE; their text is looked at and not shown.
 _REFUSALS = (
     "authentication failed",
@@ -46,6 +46,7 @@ _REFUSALS = (
     "does not exist",
     "no password supplied",
     "permission denied",
+    "not permitted to log in",
 )
 _RAW = sa.types.NullType()  # values as the driver gives them: the door reads them
 
@@ -108,9 +109,12 @@ class SqlRows:
         engine = self._engine()
         try:
             with engine.connect() as connection:
-                if connection.dialect.name == "postgresql":
+                is_postgresql = connection.dialect.name == "postgresql"
+                if is_postgresql:
                     connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 with connection.begin():
+                    if is_postgresql:  # the driver reads moments in this style only
+                        connection.exec_driver_sql("set local datestyle to iso")
                     yield connection
         except exc.NoSuchTableError:
             raise PermanentError(f"{self._what}: there is no such view, or it may not be read") from None
