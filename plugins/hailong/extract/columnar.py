@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -467,8 +467,10 @@ class PageConverter:
         if all(isinstance(part, str) or part.null_count for part in told):
             told.append(pa.array([""] * size, pa.string()))
         joined = pc.binary_join_element_wise(*told, "", null_handling="skip").cast(pa.binary())
-        sha256 = hashlib.sha256
-        return pa.array([sha256(value[1:]).hexdigest() for value in joined.to_pylist()], pa.string())
+        _, ends, content = joined.buffers()
+        texts, sha256 = memoryview(content), hashlib.sha256
+        bounds = pairwise(np.frombuffer(ends, np.int32, size + 1).tolist())
+        return pa.array([sha256(texts[start + 1 : end]).hexdigest() for start, end in bounds], pa.string())
 
 
 def _places(condition: pa.Array) -> list[int]:

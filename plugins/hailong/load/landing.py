@@ -108,6 +108,8 @@ class LandingWriter:
         self._temporary = self.folder.with_name(f".{extract_id}.{os.getpid()}.tmp")
         self._schema = record_schema(contract.columns)
         self._file_schema = self._schema.append(pa.field(FINGERPRINT, pa.binary(FINGERPRINT_BYTES)))
+        repeated = [column.name for column in contract.columns if column.type == "text" and not column.key_position]
+        self._repeated = ["op", *repeated]  # columns whose values come again; of others a dictionary is dead weight
         self._batches: list[pa.RecordBatch] = []
         self._waiting = 0
         self._rejects: list[tuple[int, Reject]] = []
@@ -122,7 +124,10 @@ class LandingWriter:
         return self
 
     def _open(self) -> None:
-        self._record_file = pq.ParquetWriter(self._temporary / RECORDS, self._file_schema, compression="zstd")
+        self._record_file = pq.ParquetWriter(
+            self._temporary / RECORDS, self._file_schema, compression="zstd",
+            use_dictionary=self._repeated, write_statistics=False,
+        )  # fmt: skip
         self._reject_file = pq.ParquetWriter(self._temporary / REJECTS, REJECT_SCHEMA, compression="zstd")
 
     def _close(self) -> None:

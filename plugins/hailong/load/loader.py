@@ -223,9 +223,10 @@ def _copy(cursor: Any, landing: Landing, contract: Contract) -> None:
             schema = pa.schema(
                 [source.schema_arrow.field(name).with_name(as_) for name, as_ in zip(names, told, strict=True)]
             )
-            batches = (
+            batches = (  # a row group at a time: a reader of several keeps the bytes of all that it has passed
                 pa.RecordBatch.from_arrays(batch.select(names).columns, schema=schema)
-                for batch in source.iter_batches(BATCH_ROWS, columns=names, use_threads=False)
+                for group in range(source.num_row_groups)
+                for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=names, use_threads=False)
             )
             cursor.adbc_ingest(
                 "landed", pa.RecordBatchReader.from_batches(schema, batches), mode="append", temporary=True
