@@ -491,30 +491,36 @@ def _summary(
 
 
 def _ledger(connection: psycopg.Connection, header: Header) -> list[dict[str, Any]]:
-    """Every batch that the candidate may have read, beside what stands in raw and in quarantine."""
+    """Every batch that the candidate may have read, beside what stands in raw and in quarantine; purged ones are gone.
+
+    Rows of a batch that the ledger does not know are a batch here too, which nothing agrees with.
+    """
     batches = _rows(
         connection,
         "select b.*, (select count(*) from ops.quarantine as q where q.batch_id = b.batch_id) as in_quarantine "
-        "from ops.batch as b where b.batch_id <= %(as_of_batch)s order by b.batch_id",
+        "from ops.batch as b where b.batch_id <= %(as_of_batch)s "
+        "and not exists (select 1 from ops.purge as p where p.batch_id = b.batch_id) order by b.batch_id",
         header,
     )
-    raw: dict[int, int] = {}
+    raw: dict[tuple[str, int], int] = {}
     for feed in sorted({row["feed"] for row in batches}):
         statement = sql.SQL(
             "select batch_id, count(*) as n from raw.{} where batch_id <= %(as_of_batch)s group by 1"
         ).format(sql.Identifier(feed))
-        raw.update((row["batch_id"], row["n"]) for row in _rows(connection, statement, header))
-    return [
+        raw.update(((feed, row["batch_id"]), row["n"]) for row in _rows(connection, statement, header))
+    found = [
         {
             "batch": f"{row['feed']}/{row['batch_id']}",
             "adds_up": row["received_rows"]
             == row["loaded_rows"] + row["unchanged_rows"] + row["duplicate_rows"] + row["quarantined_rows"],
             "is_complete": row["declared_rows"] in (None, row["received_rows"]),
-            "raw_agrees": (raw.get(row["batch_id"], 0), row["in_quarantine"])
-            == (row["loaded_rows"], row["quarantined_rows"]),
+            "raw_agrees": (raw.pop((row["feed"], row["batch_id"]), 0), row["in_quarantine"])
+            == (row["loaded_rows"] + row["tombstone_rows"], row["quarantined_rows"]),
         }
         for row in batches
     ]
+    unknown = {"adds_up": True, "is_complete": True, "raw_agrees": False}
+    return found + [{"batch": f"{feed}/{batch_id}", **unknown} for feed, batch_id in sorted(raw)]
 
 
 def _volume(

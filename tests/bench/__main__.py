@@ -298,14 +298,21 @@ def _report(bench: Bench, goals: list[Goal], rounds: int) -> str:
 
 
 NOTES = """
-How it is fast: pages become Arrow columns without a Python object per row; what repeats (codes, people, days) is read once per
-value, what is plain (times of fourteen digits, ASCII texts) column by column, and only a record with something odd in it
-goes through the reader of single records, which gives the same row (property test `tests/unit/test_columnar.py`). The
-next page is fetched meanwhile. Rows are written to Parquet by row group and travel from there to PostgreSQL by binary
-COPY, so memory does not grow with the read. The look-back read ends at a join of hashes with the head of the feed.
+How it is fast (docs/adr/0010-long-reads.md): who reads the pages decodes keys only; the answer's bytes go to one process a
+core, where pages become Arrow columns without a Python object per value: what repeats (codes, people, days) is read once per
+value, what is plain column by column, and only a record with something odd in it goes through the reader of single records,
+which gives the same row (property test `tests/unit/test_columnar.py`). Rows are written to Parquet by row group. Of a landing,
+keys and hashes go to PostgreSQL first and are judged there; the new rows follow by binary COPY into raw itself. A record that
+comes again byte for byte becomes the row that it became before, found by a keyed fingerprint (`tests/unit/test_again.py`).
+
+What the figures leave out: peak memory is that of the process that reads and loads; the processes that convert for it take some
+60 MB each besides, however long the read. Every conversion process is forked within the measured time; imports are not counted.
 
 dlt unpacks nested lists into tables of their own and keeps the fields that we drop at the door (names, phones, free
 text); it checks no contract, keeps no landing folder and no ledger. The bare minimum keeps nothing but the contract's fields.
+
+The next limit: of a first read half is conversion, on both cores, and half the load, of which two thirds are the server's COPY
+(JSON columns, primary key, write-ahead log) on one core.
 """
 
 

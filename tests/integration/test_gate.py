@@ -31,7 +31,7 @@ from hailong.warehouse.connect import connect
 PERIOD, START, END = "2026-10", date(2026, 9, 15), date(2026, 10, 15)
 UNITS = [f"HCM.T{n:02d}" for n in range(12)]
 INCOMPLETE, CLIPPED, LOW = UNITS[10], UNITS[11], UNITS[3]
-LEDGER_GOOD, LEDGER_BAD = 1, 2
+LEDGER_GOOD, LEDGER_BAD, UNKNOWN = 1, 2, 3
 _numbers = count(1)
 
 
@@ -137,7 +137,8 @@ def _insert(connection: psycopg.Connection, table: str, row: dict[str, Any]) -> 
 
 @pytest.fixture(scope="module")
 def built(module_warehouse: Settings) -> Settings:
-    """A warehouse with just enough of core and marts to compare with, and a ledger whose second batch is missing in raw."""
+    """A warehouse with just enough of core and marts to compare with, and a ledger whose first batch brought a tombstone and
+    whose second is missing in raw; the third is in raw and not in the ledger."""
     with connect(module_warehouse, "hailong_transformer") as connection:
         connection.execute(
             """
@@ -155,7 +156,9 @@ def built(module_warehouse: Settings) -> Settings:
         connection.execute("insert into marts.index_score values ('2026-09', %s, 'A', 110)", (UNITS[0],))
     with connect(module_warehouse) as connection:
         for n, loaded in ((LEDGER_GOOD, 0), (LEDGER_BAD, 3)):
-            add_batch(connection, "dossier", f"{n:064d}", received=loaded, loaded=loaded)
+            add_batch(connection, "dossier", f"{n:064d}", received=loaded, loaded=loaded, gone=n % 2)
+        raw(connection, "dossier", LEDGER_GOOD, "d1", op="delete")
+        raw(connection, "dossier", UNKNOWN, "d2")
     return module_warehouse
 
 
@@ -167,12 +170,13 @@ def add_batch(
     loaded: int,
     bad: int = 0,
     until: str = "2026-11-01",
+    gone: int = 0,
 ) -> int:
     row = connection.execute(
         "insert into ops.batch (feed, window_end, landing_uri, landing_sha256, declared_rows, received_rows, loaded_rows, "
-        "unchanged_rows, duplicate_rows, quarantined_rows, started_at, contract_version, code_version) values "
-        "(%s, %s, 'x', %s, %s, %s, %s, %s, 0, %s, now(), '1', 't') returning batch_id",
-        (feed, until, sha256, received, received, loaded, received - loaded - bad, bad),
+        "unchanged_rows, duplicate_rows, quarantined_rows, tombstone_rows, started_at, contract_version, code_version) values "
+        "(%s, %s, 'x', %s, %s, %s, %s, %s, 0, %s, %s, now(), '1', 't') returning batch_id",
+        (feed, until, sha256, received, received, loaded, received - loaded - bad, bad, gone),
     ).fetchone()
     assert row
     for n in range(bad):
@@ -311,6 +315,13 @@ def test_one_broken_thing_stops_naming_expectation_and_unit(built: Settings, exp
     assert any(key in found for found in failed(run)[expectation].failing_keys), failed(run)[expectation]
 
 
+def test_rows_of_a_batch_that_the_ledger_does_not_know_stop(built: Settings) -> None:
+    content = deepcopy(good())
+    header(as_of_batch=UNKNOWN)(content)
+    run = gate.run_candidate(built, store(built, content))
+    assert failed(run)["ledger.raw_agrees"].failing_keys == [f"dossier/{LEDGER_BAD}", f"dossier/{UNKNOWN}"]
+
+
 def test_every_critical_expectation_has_something_that_it_refuses() -> None:
     suite = candidate_suite.suite()
     assert len(suite) >= 20 and len({check.id for check in suite}) == len(suite)
@@ -436,7 +447,7 @@ def landed(warehouse: Settings) -> Iterator[tuple[Settings, psycopg.Connection]]
 
 
 def raw(connection: psycopg.Connection, feed: str, batch: int, key: str, **columns: Any) -> None:
-    row = {"batch_id": batch, "record_key": key, "op": "upsert", "version_hash": "h", **columns}
+    row = {"batch_id": batch, "record_key": key, "op": "upsert", "version_hash": "h"} | columns
     _insert(connection, f"raw.{feed}", row)
 
 

@@ -54,7 +54,7 @@ MEMO = 8_192  # distinct values remembered per column
 MEMO_LENGTH = 200  # characters of a text that is worth remembering
 MISSING_AFTER = 100  # so many records without a field say that the source dropped it
 BLOCK = 2_000  # records that are converted together, at least
-CREW_AFTER = 10_000  # records of a read that is long enough for others to help
+CREW_AFTER = 4_000  # records of a read that is long enough for others to help
 COLLECT_EVERY = 100  # blocks between two looks for garbage
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -170,6 +170,8 @@ def transaction(settings: Settings, what: str) -> Iterator[Any]:
 def alone_as_loader(cursor: Any) -> None:
     """Take the loader's role and its lock until the transaction ends."""
     cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(ROLE)).as_string())
+    cursor.execute("set local work_mem = '64MB'")  # a city's night is sorted without files
+    cursor.execute("set local default_statistics_target = 20")  # samples of a size that tells what a plan asks
     cursor.execute(sql.SQL("select pg_advisory_xact_lock({})").format(sql.Literal(LOCK)).as_string())
     cursor.fetchall()
 
@@ -259,7 +261,13 @@ def _copy_new(
     with pq.ParquetFile(landing.records) as source:
         empty = pa.RecordBatch.from_pylist([], pa.schema([source.schema_arrow.field(name) for name in names]))
         rows = map(told, _selected(source, names, listed, keep=not most))
-        cursor.adbc_ingest(table, pa.RecordBatchReader.from_batches(told(empty).schema, rows), mode="append", **place)
+        went = cursor.adbc_ingest(
+            table, pa.RecordBatchReader.from_batches(told(empty).schema, rows), mode="append", **place
+        )
+    if went != loaded:
+        raise PermanentError(
+            f"{landing.records} holds {went} of the {loaded} records that are new, or some of them twice: run the ingest again"
+        )
     if exact:
         listed_names = [sql.Identifier(name) for name in ("batch_id", *names)]
         values = [sql.SQL("{}::numeric" if name in exact else "{}").format(sql.Identifier(name)) for name in names]
@@ -334,7 +342,7 @@ def _judge(cursor: Any, landing: Landing, contract: Contract, tables: Tables) ->
         sql.SQL(
             "create temporary table judged on commit drop as"
             " select ranked.seq, ranked.record_key, ranked.op, ranked.version_hash, ranked.changed_at,"
-            " case when ranked.place > 1 then 'duplicate'"
+            " head.record_key is not null as known, case when ranked.place > 1 then 'duplicate'"
             " when head.version_hash = ranked.version_hash and (doubt.batch_id is null or doubt.batch_id <= head.batch_id)"
             " then 'unchanged'"
             " when ranked.changed_at < head.changed_at and head.version_hash <> ranked.version_hash and head.op = 'upsert'"
@@ -480,11 +488,18 @@ def _insert_rows(cursor: Any, landing: Landing, contract: Contract, batch_id: in
     _copy_new(cursor, landing, columns, loaded, batch_id, tables)
     cursor.execute(
         sql.SQL(
-            "insert into {} as held (record_key, batch_id, version_hash, op, changed_at)"
-            " select record_key, {}, version_hash, op, changed_at from judged where fate = 'loaded'"
+            "update {} as held set batch_id = {}, version_hash = judged.version_hash, op = judged.op,"
+            " changed_at = judged.changed_at, missed_batch = null"
+            " from judged where judged.fate = 'loaded' and judged.known and held.record_key = judged.record_key"
+        )
+        .format(tables.head, sql.Literal(batch_id))
+        .as_string()
+    )
+    cursor.execute(
+        sql.SQL(
+            "insert into {} (record_key, batch_id, version_hash, op, changed_at)"
+            " select record_key, {}, version_hash, op, changed_at from judged where fate = 'loaded' and not known"
             " order by record_key"  # an index grows faster by one end than all over
-            " on conflict (record_key) do update set batch_id = excluded.batch_id, version_hash = excluded.version_hash,"
-            " op = excluded.op, changed_at = excluded.changed_at, missed_batch = null"
         )
         .format(tables.head, sql.Literal(batch_id))
         .as_string()
