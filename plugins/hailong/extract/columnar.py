@@ -7,13 +7,14 @@ of what a record means, and a fast way to the same result (a property test compa
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import hashlib
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -56,6 +57,7 @@ MISSING_AFTER = 100  # so many records without a field say that the source dropp
 BLOCK = 2_000  # records that are converted together, at least
 CREW_AFTER = 4_000  # records of a read that is long enough for others to help
 COLLECT_EVERY = 100  # blocks between two looks for garbage
+TRIM_EVERY = 20  # blocks after which memory that is free goes back to the machine
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOW = object()
@@ -121,6 +123,8 @@ def _seldom_collected() -> Iterator[Callable[[], None]]:
     def collect() -> None:
         nonlocal pages
         pages += 1
+        if pages % TRIM_EVERY == 0:
+            _give_memory_back()
         if pages % COLLECT_EVERY == 0:
             gc.collect()
 
@@ -129,6 +133,14 @@ def _seldom_collected() -> Iterator[Callable[[], None]]:
     finally:
         if was_enabled:
             gc.enable()
+        _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """What is free lies scattered after a while, and the load that follows has no use for it."""
+    pa.default_memory_pool().release_unused()
+    with suppress(AttributeError, OSError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Door:

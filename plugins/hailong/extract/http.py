@@ -456,26 +456,22 @@ class Order:
         return self._now == self._before
 
     def _count(self) -> list[int]:
+        """The pages on which records came again elsewhere. Sixteenth by sixteenth: no copy of all is sorted."""
         hashes = np.frombuffer(self._now, np.int64) if self._now else np.empty(0, np.int64)
-        if not _is_any_twice(hashes):
-            return []
-        place = np.argsort(hashes, kind="stable")
-        same = hashes[place][1:] == hashes[place][:-1]
-        same &= ~np.isin(hashes[place][1:], (hash(""), hash(None)))
-        first, second = place[:-1][same], place[1:][same]
-        page = np.searchsorted(np.array(self._ends), np.arange(len(hashes)), side="right") + self._gone + 1
-        found: list[int] = page[second[(second - first > 1) | (page[first] != page[second])]].tolist()
+        last, ends, found = hashes.view(np.uint8)[:: hashes.itemsize] & 15, np.array(self._ends), []
+        for part in range(16):
+            here = np.flatnonzero(last == part)
+            here = here[np.argsort(hashes[here], kind="stable")]
+            ordered = hashes[here]
+            same = ordered[1:] == ordered[:-1]
+            if not same.any():
+                continue
+            same &= ~np.isin(ordered[1:], (hash(""), hash(None)))
+            first, second = here[:-1][same], here[1:][same]
+            page = [np.searchsorted(ends, places, side="right") for places in (first, second)]
+            elsewhere = (second - first > 1) | (page[0] != page[1])
+            found += (page[1][elsewhere] + self._gone + 1).tolist()
         return found
-
-
-def _is_any_twice(hashes: Any) -> bool:
-    """Whether a number comes twice; sixteenth by sixteenth, so that no copy of all is sorted."""
-    last = hashes.view(np.uint8)[:: hashes.itemsize] & 15
-    for part in range(16):
-        ordered = np.sort(hashes[last == part])
-        if (ordered[1:] == ordered[:-1]).any():
-            return True
-    return False
 
 
 def _ahead(call: Callable[[], T]) -> Future[T]:
