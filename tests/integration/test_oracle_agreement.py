@@ -5,10 +5,12 @@ The generated records go the whole way: files, contracts, landing, raw, dbt. Not
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, time
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -24,7 +26,7 @@ from tests.oracle import feeds, rules
 from tests.oracle.book import Book
 from tests.oracle.cases import SINCE, UNTIL, everything, periods
 from tests.oracle.compare import INDEX_COLUMNS, INDEX_KEY, K_COLUMNS, K_KEY, differences, report
-from tests.oracle.scorer import Row, Scorer, World
+from tests.oracle.scorer import SUPPORTED, Policy, Row, Scorer, World
 
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 Marts = dict[str, list[Row]]
@@ -40,6 +42,7 @@ class Loaded:
     settings: Settings
     book: Book
     first_batch: int  # newest batch_id of the first round
+    second_batch: int  # and of the second
     first_marts: Marts  # as built after the first round
     marts: Marts  # as built after all rounds, on top of the former
 
@@ -64,8 +67,8 @@ def newest_batch(settings: Settings) -> int:
     return int(row[0])
 
 
-def scorer_of(world: World) -> Scorer:
-    return Scorer(world, rules.policies(), rules.working_days(), rules.level_classes())
+def scorer_of(world: World, policies: Sequence[Policy] | None = None) -> Scorer:
+    return Scorer(world, policies or rules.policies(), rules.working_days(), rules.level_classes())
 
 
 @pytest.fixture(scope="module")
@@ -74,23 +77,27 @@ def loaded(module_warehouse: Settings, tmp_path_factory: pytest.TempPathFactory)
     since, until = (datetime.combine(day, time(), ZONE) for day in (SINCE, UNTIL))
     for feed, path in feeds.write_registers(book.world, folder).items():
         ingest(settings, feed, file=path)
-    first_batch, first_marts = 0, {}
+    first_batch, second_batch, first_marts = 0, 0, {}
     for number, batch in enumerate(book.world.batches):
         for feed, path in feeds.write_batch(batch, number, folder, SINCE, UNTIL).items():
             ingest(settings, feed, since=since, until=until, file=path)
         if number == 0:
             build(settings)
             first_batch, first_marts = newest_batch(settings), read_marts(settings)
+        if number == 1:
+            second_batch = newest_batch(settings)
     build(settings)
-    return Loaded(settings, book, first_batch, first_marts, read_marts(settings))
+    return Loaded(settings, book, first_batch, second_batch, first_marts, read_marts(settings))
 
 
-def all_differences(book: Book, marts: Marts, rounds: int | None = None) -> list[str]:
+def all_differences(
+    book: Book, marts: Marts, rounds: int | None = None, policies: Sequence[Policy] | None = None
+) -> list[str]:
     """A readable report for each mart that differs from the oracle (over the first rounds of loading)."""
     world = book.world
     if rounds is not None:
         world = World(world.units, world.procedures, world.codes, world.batches[:rounds])
-    scorer = scorer_of(world)
+    scorer = scorer_of(world, policies)
     index_rows, k_rows = scorer.score(periods())
     reports = []
     for mart, rows in (("index_score", index_rows), ("k_score", k_rows)):
@@ -171,3 +178,62 @@ def test_a_build_as_of_the_first_round_sees_that_round_only(loaded: Loaded) -> N
     result = build(loaded.settings, as_of=loaded.first_batch)
     assert read_marts(loaded.settings, f"{result.schema_prefix}marts") == loaded.first_marts
     assert result.schema_prefix and read_marts(loaded.settings) == loaded.marts
+
+
+# -- other policies ---------------------------------------------------------------------------------------------------------
+
+# In succession, with borders at the end of periods, inside them, and where districts became communes.
+SINCE_WHEN = [
+    date(2024, 11, 29), date(2025, 2, 15), date(2025, 6, 1), date(2025, 7, 1), date(2025, 11, 3), date(2026, 2, 15),
+    date(2026, 6, 20), date(2026, 10, 15),
+]  # fmt: skip
+CHANGES: list[dict[str, str]] = [
+    {},
+    {
+        "attribution": "receiving", "due_basis": "first", "b_threshold": "beyond_permitted", "c_question": "overall",
+        "e_self_check": "authority_only", "missing_index": "zero",
+    },
+    {
+        "result_statuses": "9,10", "due_basis": "source_current", "due_missing": "exclude", "e_basis": "any_failure",
+        "c_repeat": "last_per_dossier_day", "k_equal": "satisfied", "b_permitted_default": "0",
+    },
+    {
+        "inherited_overdue": "exclude", "a_point_within_grace": "0.5", "b_population": "returned", "c_channels": "art7",
+        "d_definition": "petition_rescaled", "missing_index": "rescale", "k_scale": "2",
+    },
+    {
+        "midnight_is_date": "false", "c_middle_level": "normal", "d_zero_dossier": "no_data", "a_point_within_grace": "1",
+        "k_equal": "not_satisfied", "e_valid_days": "30",
+    },
+    {
+        "b_max_returns": "0", "a_grace_working_days": "0", "min_window_days": "6", "at_once_cutoff": "08:00", "rank_scale": "0",
+        "d_definition": "petition_rescaled", "c_repeat": "last_per_dossier_day", "c_question": "overall",
+    },
+    {
+        "inherited_overdue": "exclude", "attribution": "receiving", "e_basis": "any_failure", "e_self_check": "authority_only",
+        "missing_index": "zero", "d_zero_dossier": "no_data", "near_threshold_distance": "1", "k_threshold": "19.5",
+    },
+    {
+        "b_population": "returned", "b_threshold": "beyond_permitted", "c_channels": "art7", "missing_index": "rescale",
+        "result_statuses": "10", "k_threshold": "18",
+    },
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+def test_other_policies_in_succession_equal_the_oracle(loaded: Loaded, tmp_path: Path, shift: int) -> None:
+    folder = tmp_path / "rules"
+    shutil.copytree(loaded.settings.rules, folder, ignore=shutil.ignore_patterns("target", "logs"))
+    rules.write_policies(folder / "seeds", SINCE_WHEN, CHANGES[shift:] + CHANGES[:shift])
+    policies = rules.policies(folder / "seeds")
+    result = build(replace(loaded.settings, rules=folder), as_of=loaded.second_batch)
+    marts = read_marts(loaded.settings, f"{result.schema_prefix}marts")
+    assert {row["policy_id"] for row in marts["k_score"]} == {policy.policy_id for policy in policies}
+    reports = all_differences(loaded.book, marts, rounds=2, policies=policies)
+    assert not reports, "\n\n".join(reports)
+
+
+def test_every_value_that_the_oracle_knows_is_tried() -> None:
+    default = rules.policies()[0].parameters
+    for name, known in SUPPORTED.items():
+        assert {default[name], *(changed[name] for changed in CHANGES if name in changed)} == known, name

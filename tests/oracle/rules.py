@@ -11,8 +11,8 @@ from tests.oracle.scorer import Policy
 SEEDS = Path(__file__).resolve().parents[2] / "dbt_project" / "seeds"
 
 
-def _rows(name: str) -> list[dict[str, str]]:
-    with (SEEDS / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
+def _rows(name: str, seeds: Path = SEEDS) -> list[dict[str, str]]:
+    with (seeds / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
 
@@ -21,10 +21,10 @@ def working_days() -> dict[date, bool]:
     return {date.fromisoformat(row["day"]): row["is_working_day"].lower() == "true" for row in _rows("calendar_day")}
 
 
-def policies() -> list[Policy]:
+def policies(seeds: Path = SEEDS) -> list[Policy]:
     """Policies with their parameters."""
     parameters: dict[str, dict[str, str]] = {}
-    for row in _rows("scoring_policy_parameter"):
+    for row in _rows("scoring_policy_parameter", seeds):
         parameters.setdefault(row["policy_id"], {})[row["parameter"]] = row["value"]
     return [
         Policy(
@@ -34,8 +34,29 @@ def policies() -> list[Policy]:
             calendar_code=row["calendar_code"],
             parameters=parameters[row["policy_id"]],
         )
-        for row in _rows("scoring_policy")
+        for row in _rows("scoring_policy", seeds)
     ]
+
+
+def write_policies(seeds: Path, since: list[date], changes: list[dict[str, str]]) -> None:
+    """Policies in succession, each from its day to that of the next: the one in force with some parameters changed."""
+    first, parameters = _rows("scoring_policy")[0], _rows("scoring_policy_parameter")
+    found: dict[str, list[dict[str, str]]] = {"scoring_policy": [], "scoring_policy_parameter": []}
+    ends = [*(day.isoformat() for day in since[1:]), ""]
+    for number, (start, end, changed) in enumerate(zip(since, ends, changes, strict=True), 1):
+        unknown = set(changed) - {row["parameter"] for row in parameters}
+        if unknown:
+            raise ValueError(f"no such parameter: {', '.join(sorted(unknown))}")
+        own = {"policy_id": f"policy-{number}"}
+        found["scoring_policy"].append({**first, **own, "valid_from": start.isoformat(), "valid_to": end})
+        found["scoring_policy_parameter"] += [
+            {**row, **own, "value": changed.get(row["parameter"], row["value"])} for row in parameters
+        ]
+    for name, rows in found.items():
+        with (seeds / f"{name}.csv").open("w", encoding="utf-8", newline="") as lines:
+            writer = csv.DictWriter(lines, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def level_classes() -> dict[str, str]:

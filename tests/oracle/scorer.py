@@ -4,8 +4,7 @@ Promise: given the records of every load in order, `score` returns one row per u
 period, with exact fractions inside and decimals rounded half away from zero outside. It is slow-ish, simple, and shares
 no code with the warehouse: where the two differ, one of them is wrong.
 
-It computes the policy's default reading, and the few alternatives that are cheap; any other value of a parameter is
-refused, never ignored.
+It computes any policy made of the values in SUPPORTED; another value of a parameter is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ INDICES = ("A", "B", "C", "D", "E")
 ONE_DAY = timedelta(days=1)
 ON_TIME = "PETITION_PROCESSING_ON_TIME"
 HANDLED_WELL = "PETITION_HANDLING_SATISFACTION"
+DOSSIERS_RATED = "DOSSIER_RECEIVING_SATISFACTION"
 SATISFACTION_GROUP = "handling-satisfaction"
 
 
@@ -205,6 +205,7 @@ class World:
 
 
 Row = dict[str, object]
+Checked = tuple[date, bool, bool]  # day, passed, by the unit itself
 
 
 # ---------------------------------------------------------------- numbers and days
@@ -277,33 +278,34 @@ def not_after(first: Local, second: Local) -> bool:
 SUPPORTED: dict[str, set[str]] = {
     "due_basis": {"legal", "first", "source_current"},
     "due_missing": {"procedure", "exclude"},
-    "b_population": {"resolved"},
-    "b_threshold": {"absolute"},
+    "b_population": {"resolved", "returned"},
+    "b_threshold": {"absolute", "beyond_permitted"},
     "b_source": {"events"},
     "b_applicant_fault": {"count"},
-    "c_question": {"attitude"},
-    "c_channels": {"art9"},
-    "c_repeat": {"each"},
+    "c_question": {"attitude", "overall"},
+    "c_channels": {"art9", "art7"},
+    "c_repeat": {"each", "last_per_dossier_day"},
     "c_middle_level": {"good", "normal"},
-    "d_definition": {"portal_group"},
-    "d_zero_dossier": {"portal"},
-    "e_basis": {"latest"},
-    "e_self_check": {"accept"},
-    "missing_index": {"block"},
+    "d_definition": {"portal_group", "petition_rescaled"},
+    "d_zero_dossier": {"portal", "no_data"},
+    "e_basis": {"latest", "any_failure"},
+    "e_self_check": {"accept", "authority_only"},
+    "missing_index": {"block", "zero", "rescale"},
     "k_equal": {"undetermined", "satisfied", "not_satisfied"},
     "attribution": {"resolving", "receiving"},
     "interlinked": {"in_charge"},
-    "inherited_overdue": {"count"},
+    "inherited_overdue": {"count", "exclude"},
     "territory": {"all"},
 }
 
 
 @dataclass
 class Counted:
-    """What one unit's day list holds: (day, points or None when excluded)."""
+    """What one unit's day list holds: (day, points or None when excluded, why)."""
 
     day: date
     point: Fraction | None
+    excluded: str | None = None
 
 
 @dataclass(frozen=True)
@@ -467,6 +469,14 @@ class Scorer:
         elif dossier.received_at and not not_after(self.local(dossier.received_at, parameters), result):
             excluded = "finish_before_receipt"
         a_excluded = excluded or ("no_due_date" if due is None else None)
+        if parameters["inherited_overdue"] == "exclude" and not a_excluded and due and unit_code:
+            a_excluded = "inherited_overdue" if self.was_overdue_before(unit_code, dossier, due, result) else None
+        b_excluded = excluded
+        if not excluded and parameters["b_population"] == "returned" and returns == 0:
+            b_excluded = "not_returned"
+        beyond = returns
+        if parameters["b_threshold"] == "beyond_permitted":
+            beyond -= self.permitted_returns(dossier, parameters)
         return Outcome(
             dossier_code=dossier.dossier_code,
             unit_code=unit_code,
@@ -474,10 +484,22 @@ class Scorer:
             due=due,
             a_point=self.timeliness(due, result, parameters) if due and not a_excluded else None,
             a_excluded=a_excluded,
-            b_point=None if excluded else Fraction(returns <= int(parameters["b_max_returns"])),
-            b_excluded=excluded,
+            b_point=None if b_excluded else Fraction(beyond <= int(parameters["b_max_returns"])),
+            b_excluded=b_excluded,
             returns=returns,
         )
+
+    def was_overdue_before(self, unit_code: str, dossier: Dossier, due: Local, result: Local) -> bool:
+        """Received, and overdue, before the unit that gives the result existed."""
+        if dossier.received_at is None:
+            return False
+        received = dossier.received_at.at.astimezone(self.zone).date()
+        return max(received, due.day) < self.units[unit_code].valid_from <= result.day
+
+    def permitted_returns(self, dossier: Dossier, parameters: Mapping[str, str]) -> int:
+        """How often the register lets this procedure ask for more."""
+        procedure = self.procedures.get(".".join((dossier.procedure_code or "").split(".")[:2]))
+        return int(parameters["b_permitted_default"]) if procedure is None else procedure.permitted_supplements
 
     def timeliness(self, due: Local, result: Local, parameters: Mapping[str, str]) -> Fraction:
         if not_after(result, due):
@@ -503,14 +525,28 @@ class Scorer:
         return self.unit_of("tthc", history[-1].resolving_unit) if history else None
 
     def attitude(self, rating: Rating, parameters: Mapping[str, str]) -> Fraction | None:
-        """The point of a rating, or None when it does not answer the question of attitude."""
+        """The point of a rating, or None when it does not answer the policy's question or came another way."""
         question = self.meaning("rating", "rating_question", rating.question_code)
-        if rating.question_code is not None and question != "attitude":
+        if rating.question_code is not None and question != parameters["c_question"]:
+            return None
+        if parameters["c_channels"] == "art7" and not self.is_of_article_7(rating, parameters):
             return None
         level = self.meaning("rating", "rating_level", rating.level_code)
         level_class = self.level_classes[level or ""]
         good = level_class == "good" or (level_class == "middle" and parameters["c_middle_level"] == "good")
         return Fraction(good)
+
+    def is_of_article_7(self, rating: Rating, parameters: Mapping[str, str]) -> bool:
+        """Given in the city's own system about a dossier that has its result."""
+        if self.meaning("rating", "rating_channel", rating.channel_code) != "city_system":
+            return False
+        history = self.histories.get(rating.dossier_code or "")
+        if not history:
+            return False
+        dossier = history[-1]
+        status = self.meaning("tthc", "dossier_status", dossier.status_code)
+        has_moment = dossier.finished_at is not None or dossier.returned_at is not None
+        return has_moment and status in parameters["result_statuses"].split(",")
 
     # -- events by unit
 
@@ -520,14 +556,26 @@ class Scorer:
         for history in self.histories.values():
             outcome = self.dossier_outcome(history, parameters)
             if outcome and outcome.unit_code:
-                found["A"][outcome.unit_code].append(Counted(outcome.day, outcome.a_point))
-                found["B"][outcome.unit_code].append(Counted(outcome.day, outcome.b_point))
+                found["A"][outcome.unit_code].append(Counted(outcome.day, outcome.a_point, outcome.a_excluded))
+                found["B"][outcome.unit_code].append(Counted(outcome.day, outcome.b_point, outcome.b_excluded))
         ratings = {rating.rating_id: rating for batch in self.world.batches for rating in batch.ratings}
-        for rating in ratings.values():
-            point = self.attitude(rating, parameters)
-            unit_code = self.rated_unit(rating)
-            if point is not None and unit_code:
-                found["C"][unit_code].append(Counted(self.local(rating.rated_at, parameters).day, point))
+        points = [(rating, self.attitude(rating, parameters)) for rating in ratings.values()]
+        counted = [(rating, point) for rating, point in points if point is not None]
+        last: dict[tuple[str, date], Rating] = {}
+        for rating, _ in counted:
+            if rating.dossier_code is not None:
+                key = (rating.dossier_code, self.local(rating.rated_at, parameters).day)
+                last[key] = max(last.get(key, rating), rating, key=lambda r: (r.rated_at.at, r.rating_id))
+        for rating, point in counted:
+            day, unit_code = self.local(rating.rated_at, parameters).day, self.rated_unit(rating)
+            is_repeated = (
+                parameters["c_repeat"] == "last_per_dossier_day"
+                and rating.dossier_code is not None
+                and last[rating.dossier_code, day] is not rating
+            )
+            if unit_code:
+                event = Counted(day, None, "repeated") if is_repeated else Counted(day, point)
+                found["C"][unit_code].append(event)
         return found
 
     def portal_rows(self) -> dict[tuple[str, date, date], PortalRow]:
@@ -540,16 +588,17 @@ class Scorer:
                     rows[(unit_code, row.window_from, row.window_to)] = row
         return rows
 
-    def checks(self) -> dict[tuple[str, str], list[tuple[date, bool]]]:
-        """Checks by unit and place: day and whether it passed."""
+    def checks(self) -> dict[tuple[str, str], list[Checked]]:
+        """Checks by unit and place: day, whether it passed, whether the unit checked itself."""
         latest = {check.check_id: check for batch in self.world.batches for check in batch.posting_checks}
-        found: dict[tuple[str, str], list[tuple[date, bool]]] = defaultdict(list)
+        found: dict[tuple[str, str], list[Checked]] = defaultdict(list)
         for check in latest.values():
             unit_code = self.unit_of("inspection", check.unit_code)
             place = self.meaning("inspection", "posting_place", check.place_code)
             result = self.meaning("inspection", "posting_result", check.result_code)
             if unit_code and place and result:
-                found[(unit_code, place)].append((check.checked_on, result == "pass"))
+                by_itself = self.meaning("inspection", "checker_kind", check.checker_kind_code) == "self"
+                found[(unit_code, place)].append((check.checked_on, result == "pass", by_itself))
         return found
 
     # -- windows
@@ -592,7 +641,7 @@ class Scorer:
         window: Window,
         events: Mapping[str, Mapping[str, Sequence[Counted]]],
         portal: Mapping[tuple[str, date, date], PortalRow],
-        checks: Mapping[tuple[str, str], Sequence[tuple[date, bool]]],
+        checks: Mapping[tuple[str, str], Sequence[Checked]],
     ) -> UnitRow:
         portal_row = portal.get((unit.unit_code, period.start, period.end - ONE_DAY))
         scores: dict[str, Score] = {}
@@ -604,9 +653,9 @@ class Scorer:
                 reason = "no_rating" if index == "C" else "no_resolved_dossier"
                 scores[index] = quotient(events[index].get(unit.unit_code, ()), window, reason)
             elif index == "D":
-                scores[index] = petitions(portal_row)
+                scores[index] = petitions(portal_row, policy)
             else:
-                scores[index] = posting(unit, window, checks, int(policy.parameters["e_valid_days"]))
+                scores[index] = posting(unit, window, checks, policy.parameters)
         common: Row = {
             "period_code": period.period_code,
             "calendar_code": policy.calendar_code,
@@ -645,7 +694,8 @@ class Window:
 def window_of(period: Period, unit: Unit, policy: Policy) -> Window | None:
     """Period ∩ unit ∩ policy; None when the unit does not exist in the period.
 
-    What lies wholly before the policy keeps its days, so that the row can say which days are not judged.
+    What lies wholly before the policy keeps its days, so that the row can say which days are not judged. Each reason is said
+    that alone would shorten the period.
     """
     start, end = max(period.start, unit.valid_from), min(period.end, unit.valid_to or period.end)
     if start >= end:
@@ -657,12 +707,12 @@ def window_of(period: Period, unit: Unit, policy: Policy) -> Window | None:
         clipped.append("unit_ended")
     if end <= policy.valid_from:
         return Window(start, end, tuple(clipped), before_policy=True)
-    if policy.valid_from > start:
+    if policy.valid_from > period.start:
         clipped.append("policy_started")
-        start = policy.valid_from
-    if policy.valid_to and policy.valid_to < end:
+        start = max(start, policy.valid_from)
+    if policy.valid_to and policy.valid_to < period.end:
         clipped.append("policy_ended")
-        end = policy.valid_to
+        end = min(end, policy.valid_to)
     return Window(start, end, tuple(clipped), before_policy=False)
 
 
@@ -718,19 +768,43 @@ def quotient(events: Sequence[Counted], window: Window, reason_when_empty: str) 
     excluded = len(inside) - len(points)
     total_points = sum(points, Fraction(0))
     if not points:
+        if any(
+            event.excluded == "not_returned" for event in inside
+        ):  # nobody had to come back: nothing to find fault with
+            return Score("scored", None, Fraction(0), Fraction(0), excluded, Fraction(1))
         return Score("no_data", reason_when_empty, Fraction(0), Fraction(0), excluded)
     count = Fraction(len(points))
     return Score("scored", None, total_points, count, excluded, total_points / count)
 
 
-def petitions(row: PortalRow | None) -> Score:
-    """D: the portal's own total for the unit's own row and the whole period."""
+def petition_weight(policy: Policy) -> Fraction:
+    """By how much a point of the portal's petition metrics counts in D."""
+    if policy.parameters["d_definition"] == "petition_rescaled":
+        return Fraction(policy.parameters["d_max"]) / (2 * Fraction(policy.parameters["d_metric_max"]))
+    return Fraction(1)
+
+
+def petitions(row: PortalRow | None, policy: Policy) -> Score:
+    """D: the portal's own total for the unit's own row and the whole period, or its petition metrics alone, stretched."""
     if row is None:
         return Score("no_data", "no_portal_row")
+    silent = "blocked_by_quality" if row.total_petitions > 0 else "no_data"
+    if policy.parameters["d_definition"] == "petition_rescaled":
+        most: Fraction | None = Fraction(policy.parameters["d_max"])
+        scores = [
+            metric.score if metric else None for metric in (metric_of(row, ON_TIME), metric_of(row, HANDLED_WELL))
+        ]
+        known = [Fraction(score) for score in scores if score is not None]
+        if len(known) < len(scores):
+            return Score(silent, "portal_score_missing", None, most)
+        value = sum(known, Fraction(0)) * petition_weight(policy)
+        return Score("scored", None, value, most, value=value)
     most = None if row.total_max_score is None else Fraction(row.total_max_score)
     if row.total_score is None:
-        status = "blocked_by_quality" if row.total_petitions > 0 else "no_data"
-        return Score(status, "portal_score_missing", None, most)
+        return Score(silent, "portal_score_missing", None, most)
+    rated = metric_of(row, DOSSIERS_RATED)
+    if policy.parameters["d_zero_dossier"] == "no_data" and rated and rated.denominator == 0:
+        return Score("no_data", "no_dossier_rated", None, most)
     return Score("scored", None, Fraction(row.total_score), most, value=Fraction(row.total_score))
 
 
@@ -739,18 +813,21 @@ def required_places(unit: Unit) -> list[str]:
 
 
 def posting(
-    unit: Unit, window: Window, checks: Mapping[tuple[str, str], Sequence[tuple[date, bool]]], valid_days: int
+    unit: Unit, window: Window, checks: Mapping[tuple[str, str], Sequence[Checked]], parameters: Mapping[str, str]
 ) -> Score:
-    """E: every required place checked lately, and passed on the day of its latest check."""
-    last_day = window.end - ONE_DAY
+    """E: every required place checked lately, and passed on the day of its latest check (or all through the window)."""
+    last_day, valid_days = window.end - ONE_DAY, int(parameters["e_valid_days"])
     passed, unchecked = 0, []
     places = required_places(unit)
     for place in places:
-        valid = [
+        told = [
             (day, ok)
-            for day, ok in checks.get((unit.unit_code, place), ())
-            if day <= last_day and (last_day - day).days <= valid_days
+            for day, ok, by_itself in checks.get((unit.unit_code, place), ())
+            if day <= last_day and not (by_itself and parameters["e_self_check"] == "authority_only")
         ]
+        if parameters["e_basis"] == "any_failure" and any(day >= window.start and not ok for day, ok in told):
+            continue
+        valid = [(day, ok) for day, ok in told if (last_day - day).days <= valid_days]
         if not valid:
             unchecked.append(place)
             continue
@@ -777,15 +854,22 @@ def verdict_of(k: Fraction, parameters: Mapping[str, str]) -> str:
     return "satisfied" if k > threshold else "not_satisfied"
 
 
+def stretch_of(values: Mapping[str, Fraction | None], policy: Policy, missing_index: str) -> Fraction | None:
+    """By what the sum of the indices that are there is multiplied to make K; None when it makes none."""
+    most = maxima(policy)
+    present = sum((most[index] for index, value in values.items() if value is not None), Fraction(0))
+    whole = sum(most.values(), Fraction(0))
+    if present == whole or missing_index == "zero":
+        return Fraction(1)
+    return whole / present if missing_index == "rescale" and present else None
+
+
 def k_with_missing(values: Mapping[str, Fraction | None], policy: Policy, missing_index: str) -> Fraction | None:
     """K when an index is missing, under each reading of `missing_index`; rounded to k_scale."""
-    present = {index: value for index, value in values.items() if value is not None}
-    if len(present) < len(INDICES) and missing_index == "block":
+    stretch = stretch_of(values, policy, missing_index)
+    if stretch is None:
         return None
-    k = sum(present.values(), Fraction(0))
-    if missing_index == "rescale":
-        most = maxima(policy)
-        k = k * sum(most.values()) / sum(most[index] for index in present)
+    k = sum((value for value in values.values() if value is not None), Fraction(0)) * stretch
     return Fraction(rounded(k, int(policy.parameters["k_scale"])))
 
 
@@ -806,7 +890,7 @@ def metric_of(row: PortalRow | None, code: str) -> Metric | None:
 
 
 def hangs_on_one_petition(
-    row: PortalRow | None, k_exact: Fraction, verdict: str, parameters: Mapping[str, str]
+    row: PortalRow | None, present: Fraction, stretch: Fraction, verdict: str, policy: Policy
 ) -> bool:
     """Whether one petition more or fewer, good or bad in both metrics together, would change the verdict."""
     pair = [metric_of(row, ON_TIME), metric_of(row, HANDLED_WELL)]
@@ -823,9 +907,9 @@ def hangs_on_one_petition(
     def points(counts: Sequence[tuple[int, int]]) -> Fraction:
         return sum((Fraction(6 * n, d) if d > 0 else Fraction(6) for n, d in counts), Fraction(0))
 
-    scale = int(parameters["k_scale"])
-    alternatives = [k_exact - points(known) + points(change) for change in changes]
-    return any(verdict_of(Fraction(rounded(k, scale)), parameters) != verdict for k in alternatives)
+    scale, weight = int(policy.parameters["k_scale"]), petition_weight(policy)
+    alternatives = [(present + weight * (points(change) - points(known))) * stretch for change in changes]
+    return any(verdict_of(Fraction(rounded(k, scale)), policy.parameters) != verdict for k in alternatives)
 
 
 def total(unit: Unit, window: Window, policy: Policy, scores: Mapping[str, Score], portal_row: PortalRow | None) -> Row:
@@ -854,11 +938,12 @@ def total(unit: Unit, window: Window, policy: Policy, scores: Mapping[str, Score
         return {**row, "status": "before_rule", "status_reason": "before_policy"}
     if barred:
         return {**row, "status": "not_applicable", "status_reason": barred}
-    if missing:
-        bound = bound_of(values, policy)
-        return {**row, "status": "incomplete", "status_reason": ",".join(missing), "verdict_bound": bound}
-    exact = sum((value for value in values.values() if value is not None), Fraction(0))
-    k = rounded(exact, int(parameters["k_scale"]))
+    reason = ",".join(missing) or None
+    stretch = stretch_of(values, policy, parameters["missing_index"])
+    if stretch is None:
+        return {**row, "status": "incomplete", "status_reason": reason, "verdict_bound": bound_of(values, policy)}
+    present = sum((value for value in values.values() if value is not None), Fraction(0))
+    k = rounded(present * stretch, int(parameters["k_scale"]))
     verdict = verdict_of(Fraction(k), parameters)
     distance = abs(Fraction(k) - Fraction(parameters["k_threshold"]))
     return {
@@ -866,8 +951,9 @@ def total(unit: Unit, window: Window, policy: Policy, scores: Mapping[str, Score
         "k": k,
         "verdict": verdict,
         "status": "scored",
-        "status_reason": None,
-        "small_sample": hangs_on_one_petition(portal_row, exact, verdict, parameters),
+        "status_reason": reason,
+        "small_sample": values["D"] is not None
+        and hangs_on_one_petition(portal_row, present, stretch, verdict, policy),
         "near_threshold": distance <= Fraction(parameters["near_threshold_distance"]),
     }
 

@@ -103,8 +103,8 @@ def test_rounding_is_half_away_from_zero() -> None:
 
 
 def test_an_unknown_parameter_value_is_refused() -> None:
-    with pytest.raises(ValueError, match="e_basis = any_failure"):
-        scorer_with(e_basis="any_failure")
+    with pytest.raises(ValueError, match="b_source = citizen_answer"):
+        scorer_with(b_source="citizen_answer")
 
 
 def imported(path: Path) -> set[str]:

@@ -5,7 +5,7 @@
     ('result_statuses', 'text'), ('due_basis', 'text'), ('due_missing', 'text'), ('midnight_is_date', 'boolean'),
     ('a_grace_working_days', 'integer'), ('a_point_within_grace', 'numeric'), ('at_once_cutoff', 'time'),
     ('attribution', 'text'), ('interlinked', 'text'), ('inherited_overdue', 'text'),
-    ('b_population', 'text'), ('b_threshold', 'text'), ('b_max_returns', 'integer'), ('b_source', 'text'),
+    ('b_population', 'text'), ('b_threshold', 'text'), ('b_max_returns', 'integer'), ('b_permitted_default', 'integer'), ('b_source', 'text'),
     ('b_applicant_fault', 'text'),
     ('c_question', 'text'), ('c_channels', 'text'), ('c_repeat', 'text'), ('c_middle_level', 'text'),
     ('d_definition', 'text'), ('d_zero_dossier', 'text'), ('d_metric_max', 'numeric'),

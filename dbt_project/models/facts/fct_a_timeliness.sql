@@ -21,9 +21,18 @@ days as (
     select * from {{ ref('dim_calendar_day') }}
 ),
 
+units as (
+    select * from {{ ref('dim_unit') }}
+),
+
 population as (
     select
         dossiers.*,
+        case policies.attribution
+            when 'resolving' then dossiers.resolving_unit_code
+            when 'receiving' then dossiers.receiving_unit_code
+        end as unit_code,
+        policies.inherited_overdue,
         policies.policy_id,
         policies.due_missing,
         policies.at_once_cutoff,
@@ -108,28 +117,42 @@ rolled as (
     left join days as term_day on due.term_on = term_day.day
 ),
 
-compared as (
+-- Overdue already when the unit that gives the result took over: it was received and due before the unit began.
+handed_over as (
     select
         rolled.*,
+        coalesce(
+            units.valid_from > rolled.receipt_on and units.valid_from > rolled.due_on
+            and units.valid_from <= rolled.result_on,
+            false
+        ) as is_inherited_overdue
+    from rolled
+    left join units on rolled.unit_code = units.unit_code
+),
+
+compared as (
+    select
+        handed_over.*,
         case
-            when rolled.is_test_record then 'test_record'
-            when not rolled.is_received_first then 'finish_before_receipt'
-            when rolled.due_on is null then 'no_due_date'
+            when handed_over.is_test_record then 'test_record'
+            when not handed_over.is_received_first then 'finish_before_receipt'
+            when handed_over.due_on is null then 'no_due_date'
+            when handed_over.is_inherited_overdue and handed_over.inherited_overdue = 'exclude' then 'inherited_overdue'
         end as exclusion_reason,
         case
-            when rolled.due_is_date or rolled.result_is_date then rolled.result_on > rolled.due_on
-            else rolled.result_at > rolled.recorded_due_at
+            when handed_over.due_is_date or handed_over.result_is_date then handed_over.result_on > handed_over.due_on
+            else handed_over.result_at > handed_over.recorded_due_at
         end as is_late,
         -- Working days after the due date, up to the day of the result; before the calendar begins none is counted.
         result_day.working_day_number - coalesce(due_day.working_day_number, 0) as working_days_late
-    from rolled
-    left join days as result_day on rolled.result_on = result_day.day
-    left join days as due_day on rolled.due_on = due_day.day
+    from handed_over
+    left join days as result_day on handed_over.result_on = result_day.day
+    left join days as due_day on handed_over.due_on = due_day.day
 )
 
 select
     dossier_code::text as dossier_code,
-    resolving_unit_code::text as unit_code,
+    unit_code::text as unit_code,
     policy_id::text as policy_id,
     procedure_code::text as procedure_code,
     status_code::text as status_code,
@@ -149,6 +172,7 @@ select
         when recorded_due_at is not null then due_basis
         when due_on is not null then 'procedure'
     end::text as due_basis_used,
+    is_inherited_overdue::boolean as is_inherited_overdue,
     exclusion_reason::text as exclusion_reason,
     case when exclusion_reason is null then is_late end::boolean as is_late,
     case when exclusion_reason is null and is_late then working_days_late end::integer as working_days_late,

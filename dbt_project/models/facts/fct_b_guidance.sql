@@ -17,6 +17,10 @@ policies as (
     select * from {{ ref('dim_policy_parameter') }}
 ),
 
+procedures as (
+    select * from {{ ref('dim_procedure') }}
+),
+
 requests as (
     select
         supplements.dossier_code,
@@ -50,23 +54,40 @@ counted as (
         dossiers.dossier_code,
         dossiers.unit_code,
         dossiers.policy_id,
+        dossiers.procedure_code,
         dossiers.result_on,
-        -- A dossier without a due date was guided all the same.
-        nullif(dossiers.exclusion_reason, 'no_due_date') as exclusion_reason,
+        -- A dossier without a due date, or overdue before the unit had it, was guided all the same.
+        case
+            when dossiers.exclusion_reason not in ('no_due_date', 'inherited_overdue') then dossiers.exclusion_reason
+        end as exclusion_reason,
         coalesce(returns.return_count, 0) as return_count
     from dossiers
     left join returns on dossiers.dossier_code = returns.dossier_code
+),
+
+judged as (
+    select
+        counted.*,
+        coalesce(
+            counted.exclusion_reason,
+            case when policies.b_population = 'returned' and counted.return_count = 0 then 'not_returned' end
+        ) as reason,
+        case policies.b_threshold
+            when 'absolute' then counted.return_count
+            when 'beyond_permitted'
+                then counted.return_count - coalesce(procedures.permitted_supplements, policies.b_permitted_default)
+        end <= policies.b_max_returns as is_guided
+    from counted
+    inner join policies on counted.policy_id = policies.policy_id
+    left join procedures on counted.procedure_code = procedures.procedure_code
 )
 
 select
-    counted.dossier_code::text as dossier_code,
-    counted.unit_code::text as unit_code,
-    counted.policy_id::text as policy_id,
-    counted.result_on::date as result_on,
-    counted.exclusion_reason::text as exclusion_reason,
-    counted.return_count::integer as return_count,
-    case
-        when counted.exclusion_reason is null then (counted.return_count <= policies.b_max_returns)::integer
-    end::numeric(9, 6) as point
-from counted
-inner join policies on counted.policy_id = policies.policy_id
+    dossier_code::text as dossier_code,
+    unit_code::text as unit_code,
+    policy_id::text as policy_id,
+    result_on::date as result_on,
+    reason::text as exclusion_reason,
+    return_count::integer as return_count,
+    case when reason is null then is_guided::integer end::numeric(9, 6) as point
+from judged

@@ -18,6 +18,14 @@ matched as (
         windows.period_code,
         windows.policy_id,
         policies.d_recompute_tolerance,
+        policies.d_definition,
+        policies.d_zero_dossier,
+        policies.d_max,
+        -- The two petition metrics alone, stretched to D's whole range.
+        case policies.d_definition
+            when 'portal_group' then 1
+            when 'petition_rescaled' then trim_scale(policies.d_max / (policies.d_metric_max + policies.d_metric_max))
+        end as petition_weight,
         scores.*,
         {{ petition_score('scores.on_time_numerator', 'scores.on_time_denominator', 'policies') }} as on_time_again,
         {{ petition_score('scores.handling_numerator', 'scores.handling_denominator', 'policies') }} as handling_again,
@@ -35,7 +43,13 @@ recomputed as (
     select
         matched.*,
         round(matched.on_time_again, 2) + round(matched.handling_again, 2) + round(matched.dossier_again, 2)
-            as recomputed_score
+            as recomputed_score,
+        case
+            when matched.d_definition = 'petition_rescaled'
+                then (matched.on_time_score + matched.handling_score) * matched.petition_weight
+            when matched.d_zero_dossier = 'no_data' and matched.dossier_denominator = 0 then null
+            else matched.total_score
+        end as value
     from matched
 )
 
@@ -57,6 +71,14 @@ select
     dossier_numerator::bigint as dossier_numerator,
     dossier_denominator::bigint as dossier_denominator,
     dossier_score::numeric as dossier_score,
+    value::numeric as value,
+    case
+        when value is not null then null
+        when d_definition = 'portal_group' and total_score is not null then 'no_dossier_rated'
+        else 'portal_score_missing'
+    end::text as missing_reason,
+    case d_definition when 'portal_group' then total_max_score else d_max end::numeric as maximum,
+    petition_weight::numeric as petition_weight,
     recomputed_score::numeric as recomputed_score,
     (total_score - recomputed_score)::numeric as difference,
     coalesce(abs(total_score - recomputed_score) > d_recompute_tolerance, false)::boolean as is_difference_finding,

@@ -35,6 +35,9 @@ latest as (
         checks.checked_on,
         checks.result_code,
         checks.checker_kind,
+        required.last_day - checks.checked_on <= policies.e_valid_days as is_valid,
+        -- The text speaks of the end of the period; read as of the whole of it, one failure in it is enough.
+        policies.e_basis = 'any_failure' and checks.checked_on >= required.window_start as is_decisive,
         rank() over (
             partition by required.period_code, required.unit_code, required.place_code
             order by checks.checked_on desc
@@ -46,7 +49,10 @@ latest as (
             required.unit_code = checks.unit_code
             and required.place_code = checks.place_code
             and required.last_day >= checks.checked_on
-            and required.last_day - checks.checked_on <= policies.e_valid_days
+            and (
+                required.window_start <= checks.checked_on
+                or required.last_day - checks.checked_on <= policies.e_valid_days
+            )
     where policies.e_self_check = 'accept' or checks.checker_kind is distinct from 'self'
 ),
 
@@ -56,11 +62,12 @@ results as (
         unit_code,
         place_code,
         max(checked_on) as checked_on,
-        bool_and(result_code = 'pass') as is_passed,
-        string_agg(distinct checker_kind, ',' order by checker_kind) as checker_kinds
+        bool_and(result_code = 'pass') filter (where recency = 1) as is_passed,
+        bool_or(result_code <> 'pass') filter (where is_decisive) as is_failed,
+        string_agg(distinct checker_kind, ',' order by checker_kind) filter (where recency = 1) as checker_kinds
     from latest
-    where recency = 1
     group by period_code, unit_code, place_code
+    having bool_or(is_valid) or bool_or(is_decisive and result_code <> 'pass')
 )
 
 select
@@ -70,7 +77,10 @@ select
     required.policy_id::text as policy_id,
     results.checked_on::date as checked_on,
     (results.checked_on < required.window_start)::boolean as is_carried_forward,
-    case when results.is_passed then 'pass' when not results.is_passed then 'fail' end::text as result,
+    case
+        when results.is_failed or not results.is_passed then 'fail'
+        when results.is_passed then 'pass'
+    end::text as result,
     results.checker_kinds::text as checker_kinds
 from required
 left join results

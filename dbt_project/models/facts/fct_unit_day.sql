@@ -19,7 +19,8 @@ b as (
         result_on as event_on,
         coalesce(sum(point), 0) as b_points,
         count(point) as b_dossiers,
-        count(exclusion_reason) as b_excluded
+        count(exclusion_reason) as b_excluded,
+        count(*) filter (where exclusion_reason = 'not_returned') as b_not_returned
     from {{ ref('fct_b_guidance') }}
     where unit_code is not null
     group by unit_code, result_on
@@ -29,8 +30,9 @@ c as (
     select
         unit_code,
         rated_on as event_on,
-        sum(point) as c_points,
-        count(*) as c_ratings
+        coalesce(sum(point), 0) as c_points,
+        count(point) as c_ratings,
+        count(exclusion_reason) as c_excluded
     from {{ ref('fct_c_attitude') }}
     where unit_code is not null
     group by unit_code, rated_on
@@ -45,8 +47,10 @@ select
     coalesce(b.b_points, 0)::numeric(18, 6) as b_points,
     coalesce(b.b_dossiers, 0)::bigint as b_dossiers,
     coalesce(b.b_excluded, 0)::bigint as b_excluded,
+    coalesce(b.b_not_returned, 0)::bigint as b_not_returned,
     coalesce(c.c_points, 0)::numeric(18, 6) as c_points,
-    coalesce(c.c_ratings, 0)::bigint as c_ratings
+    coalesce(c.c_ratings, 0)::bigint as c_ratings,
+    coalesce(c.c_excluded, 0)::bigint as c_excluded
 from a
 full join b on a.unit_code = b.unit_code and a.event_on = b.event_on
 full join c on coalesce(a.unit_code, b.unit_code) = c.unit_code and coalesce(a.event_on, b.event_on) = c.event_on

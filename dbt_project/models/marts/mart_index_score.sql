@@ -5,6 +5,10 @@ with windows as (
     select * from {{ ref('core_unit_window') }}
 ),
 
+policies as (
+    select * from {{ ref('dim_policy_parameter') }}
+),
+
 duties as (
     select * from {{ ref('index_duty') }}
     where index_code <> 'K'
@@ -26,21 +30,24 @@ event_sums as (
     select
         windows.period_code,
         windows.unit_code,
+        windows.policy_id,
         coalesce(sum(unit_days.a_points), 0) as a_points,
         coalesce(sum(unit_days.a_dossiers), 0) as a_dossiers,
         coalesce(sum(unit_days.a_excluded), 0) as a_excluded,
         coalesce(sum(unit_days.b_points), 0) as b_points,
         coalesce(sum(unit_days.b_dossiers), 0) as b_dossiers,
         coalesce(sum(unit_days.b_excluded), 0) as b_excluded,
+        coalesce(sum(unit_days.b_not_returned), 0) as b_not_returned,
         coalesce(sum(unit_days.c_points), 0) as c_points,
-        coalesce(sum(unit_days.c_ratings), 0) as c_ratings
+        coalesce(sum(unit_days.c_ratings), 0) as c_ratings,
+        coalesce(sum(unit_days.c_excluded), 0) as c_excluded
     from windows
     left join unit_days
         on
             windows.unit_code = unit_days.unit_code
             and windows.window_start <= unit_days.event_on
             and windows.window_end > unit_days.event_on
-    group by windows.period_code, windows.unit_code
+    group by windows.period_code, windows.unit_code, windows.policy_id
 ),
 
 events as (
@@ -51,16 +58,29 @@ events as (
         measure.numerator,
         measure.denominator,
         measure.excluded,
-        round({{ quotient('measure.numerator', 'measure.denominator') }}, 15) as value,
-        case when measure.denominator = 0 then 'no_data' else 'scored' end as status,
-        case when measure.denominator = 0 then measure.no_data_reason end as status_reason
+        case
+            when measure.denominator > 0 then round({{ quotient('measure.numerator', 'measure.denominator') }}, 15)
+            when measure.is_full_when_empty then measure.maximum
+        end as value,
+        case when measure.denominator > 0 or measure.is_full_when_empty then 'scored' else 'no_data' end as status,
+        case when measure.denominator = 0 and not measure.is_full_when_empty then measure.no_data_reason end
+            as status_reason
     from event_sums
+    inner join policies on event_sums.policy_id = policies.policy_id
     cross join lateral (
         values
-        ('A', event_sums.a_points, event_sums.a_dossiers, event_sums.a_excluded, 'no_resolved_dossier'),
-        ('B', event_sums.b_points, event_sums.b_dossiers, event_sums.b_excluded, 'no_resolved_dossier'),
-        ('C', event_sums.c_points, event_sums.c_ratings, 0, 'no_rating')
-    ) as measure (index_code, numerator, denominator, excluded, no_data_reason)
+        (
+            'A', event_sums.a_points, event_sums.a_dossiers, event_sums.a_excluded, 'no_resolved_dossier',
+            false, policies.a_max
+        ),
+        (
+            'B', event_sums.b_points, event_sums.b_dossiers, event_sums.b_excluded, 'no_resolved_dossier',
+            event_sums.b_not_returned > 0, policies.b_max
+        ),
+        ('C', event_sums.c_points, event_sums.c_ratings, event_sums.c_excluded, 'no_rating', false, policies.c_max)
+    ) as measure (
+        index_code, numerator, denominator, excluded, no_data_reason, is_full_when_empty, maximum
+    )
 ),
 
 d as (
@@ -68,20 +88,17 @@ d as (
         windows.period_code,
         windows.unit_code,
         'D' as index_code,
-        petitions.total_score as numerator,
-        petitions.total_max_score as denominator,
+        petitions.value as numerator,
+        petitions.maximum as denominator,
         null::bigint as excluded,
-        petitions.total_score as value,
+        petitions.value,
         case
-            when petitions.total_score is not null then 'scored'
+            when petitions.value is not null then 'scored'
+            when petitions.missing_reason = 'no_dossier_rated' then 'no_data'
             when petitions.total_petitions > 0 then 'blocked_by_quality'
             else 'no_data'
         end as status,
-        case
-            when petitions.total_score is not null then null
-            when petitions.unit_code is not null then 'portal_score_missing'
-            else 'no_portal_row'
-        end as status_reason
+        case when petitions.unit_code is null then 'no_portal_row' else petitions.missing_reason end as status_reason
     from windows
     left join petitions on windows.period_code = petitions.period_code and windows.unit_code = petitions.unit_code
 ),

@@ -46,10 +46,10 @@ exact as (
     select
         indices.*,
         maxima.value as maximum,
-        case
-            when duties.is_quotient then {{ quotient('indices.numerator', 'indices.denominator') }}
-            else indices.value
-        end as exact_value
+        coalesce(
+            case when duties.is_quotient then {{ quotient('indices.numerator', 'indices.denominator') }} end,
+            indices.value
+        ) as exact_value
     from indices
     inner join duties on indices.index_code = duties.index_code
     inner join maxima on indices.policy_id = maxima.policy_id and indices.index_code = maxima.index_code
@@ -64,6 +64,7 @@ totals as (
         {% endfor %}
         bool_and(status = 'scored') as is_complete,
         coalesce(sum(exact_value) filter (where status = 'scored'), 0) as present,
+        coalesce(sum(maximum) filter (where status = 'scored'), 0) as present_maximum,
         coalesce(sum(maximum) filter (where status <> 'scored'), 0) as missing_maximum,
         string_agg(index_code || ':' || status, ',' order by index_code) filter (where status <> 'scored') as missing
     from exact
@@ -84,10 +85,15 @@ unit_periods as (
         totals.c,
         totals.d,
         totals.e,
-        totals.is_complete,
         totals.present,
         totals.present + totals.missing_maximum as possible,
         totals.missing,
+        -- Without an index the annex says nothing: no K, nought for it, or what is there stretched to the whole.
+        case
+            when totals.is_complete or policies.missing_index = 'zero' then 1
+            when policies.missing_index = 'rescale'
+                then {{ quotient('(totals.present_maximum + totals.missing_maximum)', 'totals.present_maximum') }}
+        end as stretch,
         policies.k_scale,
         policies.k_threshold,
         policies.k_equal,
@@ -96,6 +102,7 @@ unit_periods as (
         policies.d_metric_max,
         petitions.on_time_numerator,
         petitions.on_time_denominator,
+        petitions.petition_weight,
         petitions.handling_numerator,
         petitions.handling_denominator,
         petitions.metric_version,
@@ -113,7 +120,7 @@ with_status as (
         unit_periods.*,
         coalesce(
             {{ barred_status('unit_periods.barred_by') }},
-            case when unit_periods.is_complete then 'scored' else 'incomplete' end
+            case when unit_periods.stretch is not null then 'scored' else 'incomplete' end
         ) as status,
         coalesce(unit_periods.barred_by, unit_periods.missing) as status_reason
     from unit_periods
@@ -122,7 +129,10 @@ with_status as (
 with_k as (
     select
         with_status.*,
-        case when with_status.status = 'scored' then {{ round_k('with_status.present', 'with_status') }} end as k
+        case
+            when with_status.status = 'scored'
+                then {{ round_k('with_status.present * with_status.stretch', 'with_status') }}
+        end as k
     from with_status
 ),
 
@@ -193,18 +203,20 @@ cross join lateral (
     from (
         select
             {{ round_k(
-                'with_rank.present'
-                ~ ' - ' ~ petition_score('with_rank.on_time_numerator', 'with_rank.on_time_denominator', 'with_rank')
-                ~ ' - ' ~ petition_score('with_rank.handling_numerator', 'with_rank.handling_denominator', 'with_rank')
-                ~ ' + ' ~ petition_score('(with_rank.on_time_numerator + change.good)',
+                '(with_rank.present + with_rank.petition_weight * ('
+                ~ petition_score('(with_rank.on_time_numerator + change.good)',
                     '(with_rank.on_time_denominator + change.more)', 'with_rank')
+                ~ ' - ' ~ petition_score('with_rank.on_time_numerator', 'with_rank.on_time_denominator', 'with_rank')
                 ~ ' + ' ~ petition_score('(with_rank.handling_numerator + change.good)',
-                    '(with_rank.handling_denominator + change.more)', 'with_rank'),
+                    '(with_rank.handling_denominator + change.more)', 'with_rank')
+                ~ ' - ' ~ petition_score('with_rank.handling_numerator', 'with_rank.handling_denominator', 'with_rank')
+                ~ ')) * with_rank.stretch',
                 'with_rank'
             ) }} as k
         from (values (0, 1), (1, 1), (0, -1), (-1, -1)) as change (good, more)
         where
             with_rank.status = 'scored'
+            and with_rank.d is not null
             and case
                 when change.more > 0 then true
                 when change.good < 0
