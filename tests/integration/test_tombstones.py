@@ -107,6 +107,17 @@ def test_a_page_fault_makes_no_tombstone(loaded: Settings, source: FakeSource) -
     assert (gone(loaded), missed(loaded)) == ([], [])
 
 
+def test_pages_that_overlap_each_time_prove_no_absence(loaded: Settings, source: FakeSource) -> None:
+    source.records = [*source.records[1:], source.records[1]]  # as many as before, one twice: another may be hidden
+    for number in (1, 2, 3):
+        night(loaded, number)
+    assert (gone(loaded), missed(loaded)) == ([], [])
+    found = rows(
+        loaded, "select is_complete from ops.batch_finding join ops.batch using (batch_id) where rule = 'rows_again'"
+    )
+    assert found == [(False,)] * 3
+
+
 def test_more_than_the_share_of_the_contract_refuses_the_batch(loaded: Settings, source: FakeSource) -> None:
     every = source.records
     source.records = every[3:]  # 0.75 % against 0.5 %

@@ -41,6 +41,7 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505}
 LONGEST_WAIT = 120.0  # seconds that one call waits because it was asked to; who asks for more is left alone
 WIRE_TIME = "%Y%m%d%H%M%S"
 MOST_BYTES = 256 * 1024 * 1024  # of one answer
+ROWS_AGAIN = "rows_again"  # a finding: records on two pages, in two reads alike
 MOST_READS = 3  # how often a read may start over
 MOST_REPEATS = 3  # how often a page that is not the one asked for is asked again
 SKEW_SECONDS = 300.0
@@ -353,7 +354,7 @@ class Pages:
         if not self._again:
             return []
         told = "records came on two pages, in two reads alike: the pages may overlap and hide others; ask the owner"
-        return [{"rule": "rows_again", "field": ", ".join(self.keys), "records": self._again, "detail": told}]
+        return [{"rule": ROWS_AGAIN, "field": ", ".join(self.keys), "records": self._again, "detail": told}]
 
     def _moved(self, problem: str) -> StartOver:
         return StartOver(

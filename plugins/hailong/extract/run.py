@@ -23,7 +23,7 @@ from hailong.errors import HailongError, PermanentError, TransientError, UsageEr
 from hailong.extract.again import Fingerprints, find_earlier
 from hailong.extract.columnar import land
 from hailong.extract.files import ColumnMapping, DroppedFile, load_mapping
-from hailong.extract.http import MOST_READS, Client, Pace, Pages, RetryPolicy, StartOver
+from hailong.extract.http import MOST_READS, ROWS_AGAIN, Client, Pace, Pages, RetryPolicy, StartOver
 from hailong.extract.portal import Snapshots, questions
 from hailong.extract.privacy import Pseudonyms
 from hailong.extract.records import CodeMap, Converter
@@ -191,8 +191,9 @@ def extract_remote(read: Read, window: Window | None, census: bool = False, to_p
     """Fetch a feed from its service or database into a landing folder.
 
     A read during which the source moved starts over, `MOST_READS` times at most. The absence of a key means something
-    when the read reached the present, or is the whole of a register. `to_present`: the window ends now, not when the
-    command began: chunks before it may have taken hours, in which records left the window by changing.
+    when the read reached the present, or is the whole of a register, and no record came in two places. `to_present`: the
+    window ends now, not when the command began: chunks before it may have taken hours, in which records left the window by
+    changing.
     """
     settings, contract, clock = read.settings, read.contract, read.clock
     converter = read.converter(only_keys=census)
@@ -213,6 +214,9 @@ def extract_remote(read: Read, window: Window | None, census: bool = False, to_p
                 log.warning("%s; reading it again from the start", moved)
                 writer.restart()
         kind = "census" if census else "full" if window is None else source.kind
+        findings = [*door.findings(), *source.findings()]
+        reaches_now = kind in ("full", "snapshot") or (window is not None and window[1] >= _second(started) - PRESENT)
+        overlaps = any(finding["rule"] == ROWS_AGAIN for finding in findings)  # what comes twice may hide another
         return writer.finish(
             source=source.name,
             declared=source.declared(),
@@ -221,9 +225,9 @@ def extract_remote(read: Read, window: Window | None, census: bool = False, to_p
             finished_at=clock(),
             code_version=settings.code_version,
             read=kind,
-            complete=kind in ("full", "snapshot") or (window is not None and window[1] >= _second(started) - PRESENT),
+            complete=reaches_now and not overlaps,
             snapshots=source.snapshots(),
-            findings=[*door.findings(), *source.findings()],
+            findings=findings,
             options=_options(read),
             conversion=fingerprints.conversion if fingerprints else None,
         )
