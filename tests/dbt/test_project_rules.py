@@ -154,7 +154,8 @@ def test_project_has_every_model_of_the_design(manifest: Manifest) -> None:
         "stg_tthc__dossier_version", "stg_tthc__dossier", "dim_unit", "dim_procedure", "dim_calendar_day", "dim_period",
         "dim_policy_parameter", "core_dossier", "core_supplement", "core_rating", "core_portal_score",
         "core_posting_check", "core_unit_window", "fct_a_timeliness", "fct_b_guidance", "fct_c_attitude",
-        "fct_d_petitions", "fct_e_posting", "fct_unit_day", "mart_index_score", "mart_k_score",
+        "fct_d_petitions", "fct_e_posting", "fct_unit_day", "fct_open_dossier",
+        "mart_dossier_flow", "mart_index_score", "mart_k_score",
     } <= names  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -25,12 +25,16 @@ from hailong.warehouse.connect import connect
 from tests.oracle import feeds, rules
 from tests.oracle.book import Book
 from tests.oracle.cases import SINCE, UNTIL, everything, periods
-from tests.oracle.compare import INDEX_COLUMNS, INDEX_KEY, K_COLUMNS, K_KEY, differences, report
+from tests.oracle.compare import FLOW_COLUMNS, INDEX_COLUMNS, INDEX_KEY, K_COLUMNS, K_KEY, differences, report
 from tests.oracle.scorer import SUPPORTED, Policy, Row, Scorer, World
 
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 Marts = dict[str, list[Row]]
-MARTS = {"index_score": (INDEX_KEY, INDEX_COLUMNS), "k_score": (K_KEY, K_COLUMNS)}
+MARTS = {
+    "index_score": (INDEX_KEY, INDEX_COLUMNS),
+    "k_score": (K_KEY, K_COLUMNS),
+    "dossier_flow": (K_KEY, FLOW_COLUMNS),
+}
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +104,8 @@ def all_differences(
     scorer = scorer_of(world, policies)
     index_rows, k_rows = scorer.score(periods())
     reports = []
-    for mart, rows in (("index_score", index_rows), ("k_score", k_rows)):
+    flows = scorer.flows(periods(), UNTIL - timedelta(days=1))
+    for mart, rows in (("index_score", index_rows), ("k_score", k_rows), ("dossier_flow", flows)):
         found = differences(rows, marts[mart], *MARTS[mart])
         if found:
             reports.append(f"marts.{mart}: {report(found, scorer, periods())}")
@@ -124,6 +129,11 @@ def test_there_are_enough_cases(loaded: Loaded) -> None:
     assert dossiers == len(scorer.histories) >= 20_000
     assert versions == sum(map(len, scorer.histories.values())) > dossiers
     assert len(periods()) >= 14
+    for column in FLOW_COLUMNS:
+        assert sum(bool(row[column]) for row in loaded.marts["dossier_flow"]) > 100 or column == "inherited_overdue", (
+            column
+        )
+    assert sum(int(row["inherited_overdue"]) for row in loaded.marts["dossier_flow"]) > 10  # type: ignore[call-overload]
 
 
 def test_marts_equal_the_oracle(loaded: Loaded) -> None:

@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 
 from tests.oracle.book import text_of
-from tests.oracle.scorer import Local, Moment, Row, Scorer, window_of
+from tests.oracle.scorer import ENDS, Local, Moment, Row, Scorer, window_of
 from tests.oracle.scorer import Period as ScoredPeriod
 
 INDEX_KEY = ("period_code", "unit_code", "index_code")
@@ -22,6 +22,9 @@ K_COLUMNS = (
     "a", "b", "c", "d", "e", "k", "verdict", "verdict_bound", "status", "status_reason", "rank_in_group",
     "window_start", "window_end", "window_clipped", "small_sample", "near_threshold", "no_petitions", "policy_id",
 )  # fmt: skip
+
+
+FLOW_COLUMNS = ("open_at_start", "received", *ENDS, "open_at_end", "open_overdue", "inherited_overdue", "a_with_open")
 
 
 @dataclass(frozen=True)

@@ -323,6 +323,33 @@ class Outcome:
     returns: int
 
 
+ENDS = ("resolved", "stopped", "withdrawn", "not_accepted", "without_moment")
+OUTCOMES = dict.fromkeys("12456", "open") | {
+    "3": "not_accepted", "7": "withdrawn", "8": "stopped", "9": "resolved", "10": "resolved",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Life:
+    """A dossier by days: received, ended (None: open), overdue after (None: never by a day), result under a policy."""
+
+    unit_code: str
+    received: date
+    ended: date | None
+    outcome: str
+    overdue_after: date | None
+    judged_on: date | None
+    is_inherited: bool
+
+    def is_open_at(self, day: date) -> bool:
+        """When the day begins."""
+        return self.received < day and (self.ended is None or self.ended >= day)
+
+    def is_overdue_at(self, day: date) -> bool:
+        late = self.overdue_after is not None and self.overdue_after < day
+        return late and (self.judged_on is None or self.judged_on >= day)
+
+
 class Scorer:
     """Scores a world under one list of policies and one calendar of days."""
 
@@ -600,6 +627,81 @@ class Scorer:
                 by_itself = self.meaning("inspection", "checker_kind", check.checker_kind_code) == "self"
                 found[(unit_code, place)].append((check.checked_on, result == "pass", by_itself))
         return found
+
+    # -- what came in and what became of it
+
+    def lives(self, last_day: date) -> list[Life]:
+        """Every dossier that is no test, by the days of its life; `last_day` is the last that was read."""
+        found = []
+        for history in self.histories.values():
+            dossier = history[-1]
+            outcome = OUTCOMES.get(self.meaning("tthc", "dossier_status", dossier.status_code) or "")
+            if dossier.is_test_record or outcome is None:
+                continue
+            moment = dossier.finished_at or dossier.returned_at
+            received = self.day(dossier.received_at) if dossier.received_at else None
+            result = self.day(moment) if moment else None
+            policy = self.policy_on(last_day if outcome == "open" else result)
+            by_receiver = policy is not None and policy.parameters["attribution"] == "receiving"
+            unit = self.unit_of("tthc", dossier.receiving_unit if by_receiver else dossier.resolving_unit)
+            start = received or (None if outcome == "open" else result)
+            if unit is None or start is None or (outcome == "open" and policy is None):
+                continue
+            if outcome == "open":
+                assert policy is not None
+                due = self.due_moment(history, policy.parameters)
+                found.append(Life(unit, start, None, outcome, max(start, due.day) if due else None, None, False))
+                continue
+            end = start
+            if outcome in ("resolved", "stopped"):
+                outcome, end = (outcome, max(start, result)) if result else ("without_moment", start)
+            told = self.dossier_outcome(history, policy.parameters) if policy and result else None
+            overdue, inherited = None, False
+            if told and told.due and told.a_excluded in (None, "inherited_overdue"):
+                late_after = max(start, told.due.day) if received else told.due.day
+                overdue = late_after if late_after < told.day else None
+                valid_from = self.units[unit].valid_from
+                inherited = received is not None and max(received, told.due.day) < valid_from <= told.day
+            found.append(Life(unit, start, end, outcome, overdue, told.day if told and overdue else None, inherited))
+        return found
+
+    def day(self, moment: Moment) -> date:
+        return moment.at.astimezone(self.zone).date()
+
+    def policy_on(self, day: date | None) -> Policy | None:
+        """The policy in force on a day."""
+        for policy in self.policies:
+            if day and policy.valid_from <= day and (policy.valid_to is None or day < policy.valid_to):
+                return policy
+        return None
+
+    def flows(self, periods: Iterable[Period], last_day: date) -> list[Row]:
+        """Rows of dossier_flow: every dossier of the unit is looked at anew for every window."""
+        lives: dict[str, list[Life]] = defaultdict(list)
+        for life in self.lives(last_day):
+            lives[life.unit_code].append(life)
+        index_rows, _ = self.score(periods)
+        rows = []
+        for a in (row for row in index_rows if row["index_code"] == "A"):
+            start, end, own = a["window_start"], a["window_end"], lives[str(a["unit_code"])]
+            assert isinstance(start, date) and isinstance(end, date)
+            overdue = sum(life.is_overdue_at(end) for life in own)
+            ended = [life.outcome for life in own if life.ended and start <= life.ended < end]
+            counted = None
+            if a["status"] in ("scored", "no_data"):
+                points, dossiers = Fraction(str(a["numerator"])), Fraction(str(a["denominator"])) + overdue
+                counted = rounded(points / dossiers, 15) if dossiers else None
+            rows.append({
+                "period_code": a["period_code"], "unit_code": a["unit_code"],
+                "open_at_start": sum(life.is_open_at(start) for life in own),
+                "received": sum(start <= life.received < end for life in own),
+                **{outcome: ended.count(outcome) for outcome in ENDS},
+                "open_at_end": sum(life.is_open_at(end) for life in own),
+                "open_overdue": overdue,
+                "inherited_overdue": sum(life.is_inherited and start <= life.judged_on < end for life in own if life.judged_on),
+                "a_with_open": counted,
+            })  # fmt: skip
+        return rows
 
     # -- windows
 

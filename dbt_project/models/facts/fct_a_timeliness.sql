@@ -28,10 +28,7 @@ units as (
 population as (
     select
         dossiers.*,
-        case policies.attribution
-            when 'resolving' then dossiers.resolving_unit_code
-            when 'receiving' then dossiers.receiving_unit_code
-        end as unit_code,
+        {{ attributed_to('dossiers', 'policies') }} as unit_code,
         policies.inherited_overdue,
         policies.policy_id,
         policies.due_missing,
@@ -41,11 +38,7 @@ population as (
         policies.a_point_within_grace,
         {{ is_date_only('dossiers.received_at', 'dossiers.received_at_is_date', 'policies') }} as received_is_date,
         {{ is_date_only('dossiers.result_at', 'dossiers.result_at_is_date', 'policies') }} as result_is_date,
-        case
-            when policies.due_basis = 'source_current' then 'source_current'
-            when policies.due_basis = 'legal' and dossiers.restart_due_at is not null then 'supplement'
-            else 'first'
-        end as due_basis
+        {{ due_basis('dossiers', 'policies') }} as due_basis
     from dossiers
     inner join policies
         on
@@ -54,73 +47,14 @@ population as (
             and dossiers.status_code = any(string_to_array(policies.result_statuses, ','))
 ),
 
-recorded as (
-    select
-        population.*,
-        {{ local_date('population.received_at') }} as receipt_on,
-        case population.due_basis
-            when 'source_current' then population.source_due_at
-            when 'supplement' then population.restart_due_at
-            when 'first' then population.first_due_at
-        end as recorded_due_at,
-        case population.due_basis
-            when 'source_current' then population.source_due_at_is_date
-            when 'supplement' then population.restart_due_at_is_date
-            when 'first' then population.first_due_at_is_date
-        end as recorded_due_is_date
-    from population
-),
-
--- Without a recorded due date: the procedure's own limit, in working days after the day of receipt.
-limited as (
-    select
-        recorded.*,
-        case
-            when recorded.recorded_due_at is not null or recorded.due_missing <> 'procedure' then null
-            when procedures.is_at_once and recorded.received_is_date then 0
-            when procedures.is_at_once
-                then ({{ local_time('recorded.received_at') }}::time >= recorded.at_once_cutoff)::integer
-            else procedures.limit_working_days
-        end as limit_days
-    from recorded
-    left join procedures on recorded.procedure_code = procedures.procedure_code
-),
-
-due as (
-    select
-        limited.*,
-        case
-            when limited.recorded_due_at is not null then {{ local_date('limited.recorded_due_at') }}
-            when limited.limit_days = 0 then limited.receipt_on
-            else limit_day.day
-        end as term_on,
-        limited.recorded_due_at is null
-        or {{ is_date_only('limited.recorded_due_at', 'limited.recorded_due_is_date', 'limited') }}
-            as term_is_date
-    from limited
-    left join days as receipt_day on limited.receipt_on = receipt_day.day
-    left join days as limit_day
-        on
-            limit_day.is_working_day
-            and receipt_day.working_day_number + limited.limit_days = limit_day.working_day_number
-),
-
--- A term that ends on a day off ends with the next working day; a day outside the calendar stays as it is.
-rolled as (
-    select
-        due.*,
-        coalesce(term_day.term_ends_on, due.term_on) as due_on,
-        due.term_is_date or coalesce(term_day.term_ends_on <> due.term_on, false) as due_is_date,
-        {{ not_after('due.received_at', 'due.received_is_date', 'due.result_at', 'due.result_is_date') }}
-            as is_received_first
-    from due
-    left join days as term_day on due.term_on = term_day.day
-),
+{{ due_moment('population') }},
 
 -- Overdue already when the unit that gives the result took over: it was received and due before the unit began.
 handed_over as (
     select
         rolled.*,
+        {{ not_after('rolled.received_at', 'rolled.received_is_date', 'rolled.result_at', 'rolled.result_is_date') }}
+            as is_received_first,
         coalesce(
             units.valid_from > rolled.receipt_on and units.valid_from > rolled.due_on
             and units.valid_from <= rolled.result_on,
