@@ -130,10 +130,7 @@ def test_there_are_enough_cases(loaded: Loaded) -> None:
     assert versions == sum(map(len, scorer.histories.values())) > dossiers
     assert len(periods()) >= 14
     for column in FLOW_COLUMNS:
-        assert sum(bool(row[column]) for row in loaded.marts["dossier_flow"]) > 100 or column == "inherited_overdue", (
-            column
-        )
-    assert sum(int(row["inherited_overdue"]) for row in loaded.marts["dossier_flow"]) > 10  # type: ignore[call-overload]
+        assert sum(bool(row[column]) for row in loaded.marts["dossier_flow"]) >= 10, column
 
 
 def test_marts_equal_the_oracle(loaded: Loaded) -> None:
