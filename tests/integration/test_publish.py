@@ -21,7 +21,7 @@ from hailong.extract.run import ingest
 from hailong.publish import candidate, edition, report
 from hailong.publish.approval import approve
 from hailong.publish.checksum import content_sha256
-from hailong.publish.explain import explain
+from hailong.publish.explain import _would_change, explain
 from hailong.publish.report import words
 from hailong.settings import Settings
 from hailong.warehouse.build import build
@@ -382,7 +382,38 @@ def test_explain_shows_indices_counts_exclusions_parameters_and_dossiers(
     assert f" {denominator} " in line
     assert "Exclusions: A" in text
     assert "a_grace_working_days" in text
+    with connect(built) as connection:
+        flow = connection.execute(
+            "select received, open_overdue from marts.dossier_flow where unit_code = %s and period_code = %s",
+            (unit, PERIOD),
+        ).fetchone()
+    assert flow and f" {flow[0]} received = " in text and f" {flow[1]} of these overdue" in text
     assert "provisional" in text_of(built, unit, "2026-11")
+
+
+@pytest.mark.parametrize(
+    ("k", "counts", "told"),
+    [
+        (
+            "20.5",
+            {"A": (10, 10), "C": (4, 5)},
+            "K is 0.5 above 20; across it: 6 points lost in A (resolution time); 3 points lost",
+        ),
+        ("20.9", {"A": (1, 10)}, "nothing in A alone"),
+        ("19.9", {"A": (5, 10), "B": (10, 10)}, "2 points won in A (resolution time); nothing in B alone"),
+        ("20", {"A": (5, 10)}, "K stands at the threshold of 20"),
+        (None, {}, ""),
+    ],
+)
+def test_explain_says_what_would_change_the_verdict(
+    k: str | None, counts: dict[str, tuple[int, int]], told: str
+) -> None:
+    row = {"k": None if k is None else Decimal(k), "small_sample": False}
+    indices = [
+        {"index_code": code, "numerator": Decimal(top), "denominator": Decimal(bottom), "status": "scored"}
+        for code, (top, bottom) in counts.items()
+    ]
+    assert told in _would_change(row, indices, [("p", "k_threshold", "20")]).plain
 
 
 def test_explain_suggests_codes_for_an_unknown_unit(built: Settings) -> None:

@@ -45,6 +45,7 @@ PARAMETERS = {
     "D": ("d_",),
     "E": ("e_",),
 }
+ENDS = ("resolved", "stopped", "withdrawn", "not_accepted", "without_moment")
 K_PARAMETERS = ("k_", "missing_index", "near_threshold_distance", "min_window_days", "rank_scale")
 
 # The records of one unit and window behind an index; those that cost something come first.
@@ -63,10 +64,10 @@ RECORDS = {
         order by (point is not distinct from 1), exclusion_reason nulls first, result_on, dossier_code
     """,
     "C": """
-        select rating_id, dossier_code, rated_at, channel_code, level_code, is_overall, unit_basis, point
+        select rating_id, dossier_code, rated_at, channel_code, level_code, is_overall, unit_basis, exclusion_reason, point
         from facts.fct_c_attitude
         where unit_code = %(unit)s and rated_on >= %(start)s and rated_on < %(end)s
-        order by (point is not distinct from 1), rated_at, rating_id
+        order by (point is not distinct from 1), exclusion_reason nulls first, rated_at, rating_id
     """,
     "D": """
         select total_score, total_max_score, total_petitions, on_time_numerator, on_time_denominator,
@@ -86,6 +87,10 @@ EXCLUSIONS = """
     union all
     select 'B', exclusion_reason, count(*) from facts.fct_b_guidance
     where unit_code = %(unit)s and result_on >= %(start)s and result_on < %(end)s and exclusion_reason is not null
+    group by exclusion_reason
+    union all
+    select 'C', exclusion_reason, count(*) from facts.fct_c_attitude
+    where unit_code = %(unit)s and rated_on >= %(start)s and rated_on < %(end)s and exclusion_reason is not null
     group by exclusion_reason
     order by 1, 2
 """
@@ -129,7 +134,10 @@ def explain(
         parts: list[RenderableType] = [_head(row, period, said), _index_table(indices)]
         exclusions = connection.execute(EXCLUSIONS, window).fetchall()
         parts.append(_exclusion_text(exclusions))
-        parts.append(_parameters(connection, period, said, chosen))
+        parts.append(_beside_a(connection, window))
+        parameters = _parameter_rows(connection, period, said)
+        parts.append(_would_change(row, indices, parameters))
+        parts.append(_parameters(parameters, chosen))
         parts += [
             _records(connection, code, window, limit, zone)
             for code in (
@@ -243,7 +251,52 @@ def _exclusion_text(rows: list[tuple[Any, ...]]) -> Text:
     return Text("Exclusions: " + "; ".join(f"{index} {reason} {count}" for index, reason, count in rows) + "\n")
 
 
-def _parameters(connection: psycopg.Connection, period: Period, said: Said, index: str | None) -> Table:
+def _beside_a(connection: psycopg.Connection, window: dict[str, Any]) -> Text:
+    """What index A does not show, as of the last build."""
+    found = _rows(
+        connection, "select * from marts.dossier_flow where unit_code = %(unit)s and period_code = %(period)s", window
+    )
+    if not found:
+        return Text("Beside A: the last build has no such row\n")
+    row = found[0]
+    ends = ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in ENDS if row[name])
+    return Text(
+        f"Beside A: {row['open_at_start']} carried over + {row['received']} received = {ends or 'none ended'},"
+        f" {row['open_at_end']} open at the end; {row['open_overdue']} of these overdue, A with them {_cell(row['a_with_open'])};"
+        f" {row['inherited_overdue']} inherited overdue\n"
+    )
+
+
+def _would_change(row: dict[str, Any], indices: list[dict[str, Any]], parameters: list[tuple[str, str, str]]) -> Text:
+    """How far K is from the threshold, and how many records of one index alone, all else equal, would carry it across."""
+    threshold = next((Decimal(value) for _, name, value in parameters if name == "k_threshold"), None)
+    if row["k"] is None or threshold is None:
+        return Text("")
+    distance = row["k"] - threshold
+    if not distance:
+        return Text(f"What would change it: K stands at the threshold of {_number(threshold)}\n")
+    ways = []
+    for entry in indices:
+        top, bottom = entry["numerator"], entry["denominator"]
+        if entry["index_code"] not in "ABC" or entry["status"] != "scored" or not bottom:
+            continue
+        needed = int(abs(distance) * bottom) + 1  # whole points; the first that is past the threshold
+        possible = top if distance > 0 else bottom - top
+        name, verb = INDEX_NAMES[entry["index_code"]], "lost" if distance > 0 else "won"
+        ways.append(
+            f"{needed} points {verb} in {entry['index_code']} ({name})"
+            if needed <= possible
+            else f"nothing in {entry['index_code']} alone"
+        )
+    if row["small_sample"]:
+        ways.append("one petition more or fewer")
+    side = "above" if distance > 0 else "below"
+    return Text(
+        f"What would change it: K is {_number(abs(distance))} {side} {_number(threshold)}; across it: {'; '.join(ways)}\n"
+    )
+
+
+def _parameter_rows(connection: psycopg.Connection, period: Period, said: Said) -> list[tuple[str, str, str]]:
     if said.schema == "publish":
         rows = connection.execute(
             "select policy_id, parameter, value from publish.edition_parameter where edition_id = %s order by parameter",
@@ -255,6 +308,10 @@ def _parameters(connection: psycopg.Connection, period: Period, said: Said, inde
             "(select policy_id from marts.k_score where period_code = %s) order by parameter",
             (period.code,),
         ).fetchall()
+    return rows
+
+
+def _parameters(rows: list[tuple[str, str, str]], index: str | None) -> Table:
     wanted = PARAMETERS[index] if index else (*(p for names in PARAMETERS.values() for p in names), *K_PARAMETERS)
     table = Table(title=f"Parameters in force ({rows[0][0] if rows else 'none'})", title_justify="left")
     table.add_column("parameter")
