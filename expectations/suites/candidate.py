@@ -320,7 +320,7 @@ def read(connection: psycopg.Connection, header: Header) -> Subject:
     return Subject(
         {
             "k_score": Target(_frame(_judge_scores(scores, by_unit, header, parameters)), ("unit_code",)),
-            "index_score": Target(_frame(_judge_indices(indices, header)), ("unit_code", "index_code")),
+            "index_score": Target(_frame(_judge_indices(indices, header, parameters)), ("unit_code", "index_code")),
             "units": Target(_frame(_units(scores, by_unit, scope)), ("unit_code",)),
             "groups": Target(_frame(_groups(scores)), ("peer_group",), required=False),
             "header": Target(_frame([_summary(connection, header, scores, parameters, digest)]), ("candidate_id",)),
@@ -346,22 +346,27 @@ def _judge_scores(
     header: Header,
     parameters: dict[str, str],
 ) -> list[dict[str, Any]]:
-    tolerance = Decimal(str(limit("candidate.k_tolerance")))
+    half_a_step = Decimal(5).scaleb(-1 - int(parameters.get("k_scale", "6")))
+    tolerance = max(Decimal(str(limit("candidate.k_tolerance"))), half_a_step)
+    may_fill = parameters.get("missing_index", "block") != "block"
     ranks = _expected_ranks(scores, int(parameters.get("rank_scale", "2")))
     judged = []
     for row in scores:
         parts = [row[index.lower()] for index in INDICES]
         scored = row["status"] == "scored"
         own = by_unit.get(row["unit_code"], {})
+        is_whole = all(own.get(index, {}).get("status") == "scored" for index in INDICES)
+        stretch = _stretch(parts, parameters)
         judged.append(
             {
                 **row,
                 "period_is_candidates": row["period_code"] == header.period_code,
                 "window_in_period": header.period_start <= row["window_start"] < row["window_end"] <= header.period_end,
                 "indices_agree": all(own.get(index, {}).get("value") == row[index.lower()] for index in INDICES),
-                "k_is_sum": _is_sum(row["k"], parts, tolerance) if scored else row["k"] is None,
-                "scored_when_complete": scored
-                == all(own.get(index, {}).get("status") == "scored" for index in INDICES),
+                "k_is_sum": _is_sum(row["k"], parts, stretch, tolerance) if scored else row["k"] is None,
+                "scored_when_complete": row["status"] != "incomplete"
+                if may_fill and stretch is not None and not is_whole
+                else scored == is_whole,
                 "verdict_follows_k": row["verdict"] == _verdict(row["k"], parameters)
                 if scored
                 else row["verdict"] is None,
@@ -375,9 +380,10 @@ def _judge_scores(
     return judged
 
 
-def _is_sum(k: Decimal | None, parts: list[Decimal | None], tolerance: Decimal) -> bool:
-    present = [part for part in parts if part is not None]
-    return k is not None and len(present) == len(parts) and abs(k - sum(present, Decimal(0))) <= tolerance
+def _is_sum(k: Decimal | None, parts: list[Decimal | None], stretch: Decimal | None, tolerance: Decimal) -> bool:
+    if k is None or stretch is None:
+        return False
+    return abs(k - sum((part for part in parts if part is not None), Decimal(0)) * stretch) <= tolerance
 
 
 def _verdict(k: Decimal | None, parameters: dict[str, str]) -> str | None:
@@ -404,7 +410,19 @@ def _expected_ranks(scores: list[dict[str, Any]], scale: int) -> dict[str, int]:
     return {unit: 1 + sum(other > k for _, other in group) for group in groups.values() for unit, k in group}
 
 
-def _judge_indices(indices: list[dict[str, Any]], header: Header) -> list[dict[str, Any]]:
+def _stretch(parts: list[Decimal | None], parameters: dict[str, str]) -> Decimal | None:
+    """By what the policy multiplies the indices that are there; None when it makes no K of them."""
+    present = [index for index, part in zip(INDICES, parts, strict=True) if part is not None]
+    reading = parameters.get("missing_index", "block")
+    if len(present) == len(INDICES) or reading == "zero":
+        return Decimal(1)
+    if reading == "block" or not present:
+        return None
+    most = {index: Decimal(parameters[f"{index.lower()}_max"]) for index in INDICES}
+    return sum(most.values(), Decimal(0)) / sum((most[index] for index in present), Decimal(0))
+
+
+def _judge_indices(indices: list[dict[str, Any]], header: Header, parameters: dict[str, str]) -> list[dict[str, Any]]:
     return [
         {
             **row,
@@ -412,7 +430,7 @@ def _judge_indices(indices: list[dict[str, Any]], header: Header) -> list[dict[s
             "value_when_scored": (row["value"] is not None) == (row["status"] == "scored"),
             "reason_when_not_scored": (row["status_reason"] is None) == (row["status"] == "scored"),
             "numerator_within_denominator": _within_denominator(row),
-            "value_is_quotient": row["value"] is None or _is_quotient(row),
+            "value_is_quotient": row["value"] is None or _is_quotient(row, parameters),
         }
         for row in indices
     ]
@@ -425,13 +443,14 @@ def _within_denominator(row: dict[str, Any]) -> bool:
     return bool(0 <= numerator <= denominator)
 
 
-def _is_quotient(row: dict[str, Any]) -> bool:
+def _is_quotient(row: dict[str, Any], parameters: dict[str, str]) -> bool:
     if row["index_code"] == "D":
         return bool(row["value"] == row["numerator"])
     if row["index_code"] == "E":  # all places or nothing
         return bool(row["value"] == (1 if row["numerator"] == row["denominator"] else 0))
-    if not row["denominator"]:
-        return False
+    if not row["denominator"]:  # where returned dossiers alone are looked at and none was, B is full
+        is_full = row["index_code"] == "B" and parameters.get("b_population") == "returned" and row["excluded"] > 0
+        return bool(is_full and row["value"] == Decimal(parameters.get("b_max", "nan")))
     return abs(row["value"] - row["numerator"] / row["denominator"]) <= Decimal("1e-14")
 
 

@@ -315,6 +315,34 @@ def test_one_broken_thing_stops_naming_expectation_and_unit(built: Settings, exp
     assert any(key in found for found in failed(run)[expectation].failing_keys), failed(run)[expectation]
 
 
+@pytest.mark.parametrize(("reading", "stretch"), [("zero", Decimal(1)), ("rescale", Decimal(22) / Decimal(21))])
+def test_the_gate_follows_the_policys_reading_of_a_missing_index(
+    built: Settings, reading: str, stretch: Decimal
+) -> None:
+    content = deepcopy(good())
+    maxima = {f"{index}_max": "18" if index == "d" else "1" for index in "abcde"}
+    content.parameters |= {"missing_index": reading, **maxima}
+    row = content.scores[INCOMPLETE]
+    present = sum((row[index] for index in "abde"), Decimal(0))
+    for step, failing in ((Decimal(0), False), (Decimal("0.0001"), True)):
+        k = (present * stretch + step).quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP)
+        verdict = "satisfied" if k > 20 else "not_satisfied"
+        clipped = {"window_start": date(2026, 9, 30), "window_clipped": "unit_started"}  # so that nobody's rank moves
+        content.set_score(INCOMPLETE, k=k, verdict=verdict, verdict_bound=None, status="scored", **clipped)
+        names = failed(gate.run_candidate(built, store(built, content)))
+        assert ("k_score.k_is_sum" in names) == failing, names
+        assert "k_score.scored_when_complete" not in names
+
+
+def test_the_gate_takes_a_full_b_where_nothing_was_returned_only_from_that_policy(built: Settings) -> None:
+    for reading, failing in (("returned", False), ("resolved", True)):
+        content = deepcopy(good())
+        content.parameters |= {"b_population": reading, "b_max": "1"}
+        content.set_index(LOW, "B", numerator=Decimal(0), denominator=Decimal(0), excluded=3, value=Decimal(1))
+        names = failed(gate.run_candidate(built, store(built, content)))
+        assert ("index_score.value_is_quotient" in names) == failing, names
+
+
 def test_rows_of_a_batch_that_the_ledger_does_not_know_stop(built: Settings) -> None:
     content = deepcopy(good())
     header(as_of_batch=UNKNOWN)(content)
