@@ -46,12 +46,27 @@ def without_types(sql: str) -> str:
     return re.sub(r"numeric\(\d+, \d+\)", "numeric", sql)
 
 
+def literals_of_the_decision(code: str) -> list[str]:
+    return sorted({match[0] for match in OF_THE_DECISION.finditer(without_types(without_comments(code)))})
+
+
 def violations(manifest: Manifest) -> list[str]:
     """Every breach of a rule, in words."""
     found = [breach for node in models(manifest) for rule in RULES for breach in rule(manifest, node)]
+    found += [breach for source in manifest["sources"].values() for breach in a_source_is_watched(source)]
     if not models(manifest):
         found.append("the manifest holds no model")
     return found
+
+
+def a_source_is_watched(source: Node) -> Iterator[str]:
+    """It is described, and its freshness is checked or it says why not."""
+    freshness = source.get("freshness") or {}
+    is_checked = any((freshness.get(name) or {}).get("count") for name in ("warn_after", "error_after"))
+    if not is_checked and not source["config"].get("meta", {}).get("no_freshness"):
+        yield f"source {source['name']} has no freshness and no reason why not"
+    if not source["description"]:
+        yield f"source {source['name']} lacks a description"
 
 
 def edges_follow_the_layers(manifest: Manifest, node: Node) -> Iterator[str]:
@@ -112,8 +127,7 @@ def no_clock(_: Manifest, node: Node) -> Iterator[str]:
 
 
 def no_rule_as_literal(_: Manifest, node: Node) -> Iterator[str]:
-    code = without_types(without_comments(node["raw_code"]))
-    for literal in sorted({match[0] for match in OF_THE_DECISION.finditer(code)}):
+    for literal in literals_of_the_decision(node["raw_code"]):
         yield f"{node['name']} holds {literal}: a value of the policy belongs into its seed"
 
 
@@ -255,6 +269,19 @@ def test_the_checker_refuses(manifest: Manifest, case: str) -> None:
     name, change, expected = BAD[case]
     spoiled = spoil(manifest, name, **change(node_of(manifest, name)))
     assert any(breach.startswith(expected) for breach in violations(spoiled)), violations(spoiled)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"config": {}, "freshness": None}, "source batch has no freshness and no reason why not"),
+        ({"description": ""}, "source batch lacks a description"),
+    ],
+)
+def test_the_checker_refuses_a_source_that_nobody_watches(manifest: Manifest, change: Node, told: str) -> None:
+    spoiled = copy.deepcopy(manifest)
+    next(source for source in spoiled["sources"].values() if source["name"] == "batch").update(change)
+    assert told in violations(spoiled)
 
 
 def test_the_checker_refuses_an_empty_project() -> None:
