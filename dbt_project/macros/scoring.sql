@@ -52,3 +52,64 @@
         )
     end
 {%- endmacro %}
+
+{# By how much a point of the portal's two petition metrics counts in D: alone, they are stretched to its whole range. #}
+{% macro d_petition_weight(rules, policy) -%}
+    case {{ rules }}.d_definition
+        when 'petition_rescaled'
+            then trim_scale({{ policy }}.d_max / ({{ policy }}.d_metric_max + {{ policy }}.d_metric_max))
+        else 1
+    end
+{%- endmacro %}
+
+{# D of a unit from the portal's `scores`; null when the portal does not tell what the definition needs. #}
+{% macro d_value(scores, rules, policy) -%}
+    case {{ rules }}.d_definition
+        when 'portal_group'
+            then case
+                when {{ rules }}.d_zero_dossier = 'portal' or coalesce({{ scores }}.dossier_denominator <> 0, true)
+                    then {{ scores }}.total_score
+            end
+        else
+            ({{ scores }}.on_time_score + {{ scores }}.handling_score) * {{ d_petition_weight(rules, policy) }}
+    end
+{%- endmacro %}
+
+{# The highest D there is under the definition. #}
+{% macro d_maximum(scores, rules, policy) -%}
+    case {{ rules }}.d_definition
+        when 'portal_group' then {{ scores }}.total_max_score
+        when 'petition_12' then {{ policy }}.d_metric_max + {{ policy }}.d_metric_max
+        else {{ policy }}.d_max
+    end
+{%- endmacro %}
+
+{# Why D has no value, and its status: without petitions nothing is missing that a person must look at. #}
+{% macro d_missing_reason(scores, rules) -%}
+    case
+        when {{ scores }}.value is not null then null
+        when {{ rules }}.d_definition = 'portal_group' and {{ scores }}.total_score is not null then 'no_dossier_rated'
+        else 'portal_score_missing'
+    end
+{%- endmacro %}
+
+{% macro d_status(petitions) -%}
+    case
+        when {{ petitions }}.value is not null then 'scored'
+        when {{ petitions }}.missing_reason = 'no_dossier_rated' then 'no_data'
+        when {{ petitions }}.total_petitions > 0 then 'blocked_by_quality'
+        else 'no_data'
+    end
+{%- endmacro %}
+
+{# K of the sum of the indices that are there and the maxima of those that are not; null where the reading wants them all. #}
+{% macro k_of(sums, rules, whole) -%}
+    case
+        when {{ sums }}.missing = 0 or {{ rules }}.missing_index = 'zero'
+            then {{ round_k(sums ~ '.present', rules) }}
+        when {{ rules }}.missing_index = 'rescale' and {{ sums }}.missing < {{ whole }}.whole
+            then {{ round_k(
+                sums ~ '.present * ' ~ quotient(whole ~ '.whole', '(' ~ whole ~ '.whole - ' ~ sums ~ '.missing)'), rules
+            ) }}
+    end
+{%- endmacro %}

@@ -11,9 +11,14 @@
 {% macro is_date_only(moment, source_flag, policy) -%}
     coalesce(
         {{ source_flag }}
-        or ({{ policy }}.midnight_is_date and {{ local_time(moment) }} = date_trunc('day', {{ local_time(moment) }})),
+        or ({{ policy }}.midnight_is_date and {{ is_midnight(moment) }}),
         false
     )
+{%- endmacro %}
+
+{# Its clock stands at midnight. #}
+{% macro is_midnight(moment) -%}
+    coalesce({{ local_time(moment) }} = date_trunc('day', {{ local_time(moment) }}), false)
 {%- endmacro %}
 
 {# Two moments compared at the coarser precision of the two: earlier, or at the same moment or day. #}

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from tests.oracle.scorer import Policy
+from tests.oracle.sensitivity import Reading
 
 SEEDS = Path(__file__).resolve().parents[2] / "dbt_project" / "seeds"
 
@@ -62,3 +63,11 @@ def write_policies(seeds: Path, since: list[date], changes: list[dict[str, str]]
 def level_classes() -> dict[str, str]:
     """Class (good, middle, not_good) of each level of a rating."""
     return {row["level_code"]: row["class"] for row in _rows("rating_level")}
+
+
+def readings() -> list[Reading]:
+    """Other readings of the parameters."""
+    return [
+        Reading(row["parameter"], row["value"], row["kind"], tuple(row["indices"].split(",")), not row["not_computed"])
+        for row in _rows("scoring_reading")
+    ]

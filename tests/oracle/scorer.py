@@ -286,7 +286,7 @@ SUPPORTED: dict[str, set[str]] = {
     "c_channels": {"art9", "art7"},
     "c_repeat": {"each", "last_per_dossier_day"},
     "c_middle_level": {"good", "normal"},
-    "d_definition": {"portal_group", "petition_rescaled"},
+    "d_definition": {"portal_group", "petition_rescaled"},  # petition_12: a reading only
     "d_zero_dossier": {"portal", "no_data"},
     "e_basis": {"latest", "any_failure"},
     "e_self_check": {"accept", "authority_only"},
@@ -891,8 +891,10 @@ def petitions(row: PortalRow | None, policy: Policy) -> Score:
     if row is None:
         return Score("no_data", "no_portal_row")
     silent = "blocked_by_quality" if row.total_petitions > 0 else "no_data"
-    if policy.parameters["d_definition"] == "petition_rescaled":
+    if policy.parameters["d_definition"] in ("petition_rescaled", "petition_12"):
         most: Fraction | None = Fraction(policy.parameters["d_max"])
+        if policy.parameters["d_definition"] == "petition_12":
+            most = 2 * Fraction(policy.parameters["d_metric_max"])
         scores = [
             metric.score if metric else None for metric in (metric_of(row, ON_TIME), metric_of(row, HANDLED_WELL))
         ]

@@ -21,11 +21,8 @@ matched as (
         policies.d_definition,
         policies.d_zero_dossier,
         policies.d_max,
-        -- The two petition metrics alone, stretched to D's whole range.
-        case policies.d_definition
-            when 'portal_group' then 1
-            when 'petition_rescaled' then trim_scale(policies.d_max / (policies.d_metric_max + policies.d_metric_max))
-        end as petition_weight,
+        policies.d_metric_max,
+        {{ d_petition_weight('policies', 'policies') }} as petition_weight,
         scores.*,
         {{ petition_score('scores.on_time_numerator', 'scores.on_time_denominator', 'policies') }} as on_time_again,
         {{ petition_score('scores.handling_numerator', 'scores.handling_denominator', 'policies') }} as handling_again,
@@ -44,44 +41,37 @@ recomputed as (
         matched.*,
         round(matched.on_time_again, 2) + round(matched.handling_again, 2) + round(matched.dossier_again, 2)
             as recomputed_score,
-        case
-            when matched.d_definition = 'petition_rescaled'
-                then (matched.on_time_score + matched.handling_score) * matched.petition_weight
-            when matched.d_zero_dossier = 'no_data' and matched.dossier_denominator = 0 then null
-            else matched.total_score
-        end as value
+        {{ d_value('matched', 'matched', 'matched') }} as value
     from matched
 )
 
 select
-    period_code::text as period_code,
-    unit_code::text as unit_code,
-    policy_id::text as policy_id,
-    department_id::text as department_id,
-    total_score::numeric as total_score,
-    total_max_score::numeric as total_max_score,
-    total_petitions::bigint as total_petitions,
-    total_dossiers::bigint as total_dossiers,
-    on_time_numerator::bigint as on_time_numerator,
-    on_time_denominator::bigint as on_time_denominator,
-    on_time_score::numeric as on_time_score,
-    handling_numerator::bigint as handling_numerator,
-    handling_denominator::bigint as handling_denominator,
-    handling_score::numeric as handling_score,
-    dossier_numerator::bigint as dossier_numerator,
-    dossier_denominator::bigint as dossier_denominator,
-    dossier_score::numeric as dossier_score,
-    value::numeric as value,
-    case
-        when value is not null then null
-        when d_definition = 'portal_group' and total_score is not null then 'no_dossier_rated'
-        else 'portal_score_missing'
-    end::text as missing_reason,
-    case d_definition when 'portal_group' then total_max_score else d_max end::numeric as maximum,
-    petition_weight::numeric as petition_weight,
-    recomputed_score::numeric as recomputed_score,
-    (total_score - recomputed_score)::numeric as difference,
-    coalesce(abs(total_score - recomputed_score) > d_recompute_tolerance, false)::boolean as is_difference_finding,
-    metric_version::text as metric_version,
-    retrieved_at::timestamptz as retrieved_at
+    recomputed.period_code::text as period_code,
+    recomputed.unit_code::text as unit_code,
+    recomputed.policy_id::text as policy_id,
+    recomputed.department_id::text as department_id,
+    recomputed.total_score::numeric as total_score,
+    recomputed.total_max_score::numeric as total_max_score,
+    recomputed.total_petitions::bigint as total_petitions,
+    recomputed.total_dossiers::bigint as total_dossiers,
+    recomputed.on_time_numerator::bigint as on_time_numerator,
+    recomputed.on_time_denominator::bigint as on_time_denominator,
+    recomputed.on_time_score::numeric as on_time_score,
+    recomputed.handling_numerator::bigint as handling_numerator,
+    recomputed.handling_denominator::bigint as handling_denominator,
+    recomputed.handling_score::numeric as handling_score,
+    recomputed.dossier_numerator::bigint as dossier_numerator,
+    recomputed.dossier_denominator::bigint as dossier_denominator,
+    recomputed.dossier_score::numeric as dossier_score,
+    recomputed.value::numeric as value,
+    {{ d_missing_reason('recomputed', 'recomputed') }}::text as missing_reason,
+    {{ d_maximum('recomputed', 'recomputed', 'recomputed') }}::numeric as maximum,
+    recomputed.petition_weight::numeric as petition_weight,
+    recomputed.recomputed_score::numeric as recomputed_score,
+    (recomputed.total_score - recomputed.recomputed_score)::numeric as difference,
+    coalesce(
+        abs(recomputed.total_score - recomputed.recomputed_score) > recomputed.d_recompute_tolerance, false
+    )::boolean as is_difference_finding,
+    recomputed.metric_version::text as metric_version,
+    recomputed.retrieved_at::timestamptz as retrieved_at
 from recomputed

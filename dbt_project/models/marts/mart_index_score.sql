@@ -92,12 +92,7 @@ d as (
         petitions.maximum as denominator,
         null::bigint as excluded,
         petitions.value,
-        case
-            when petitions.value is not null then 'scored'
-            when petitions.missing_reason = 'no_dossier_rated' then 'no_data'
-            when petitions.total_petitions > 0 then 'blocked_by_quality'
-            else 'no_data'
-        end as status,
+        {{ d_status('petitions') }} as status,
         case when petitions.unit_code is null then 'no_portal_row' else petitions.missing_reason end as status_reason
     from windows
     left join petitions on windows.period_code = petitions.period_code and windows.unit_code = petitions.unit_code

@@ -25,6 +25,10 @@ petitions as (
     select * from {{ ref('fct_d_petitions') }}
 ),
 
+sensitivity as (
+    select * from {{ ref('mart_k_sensitivity') }}
+),
+
 maxima as (
     select
         policies.policy_id,
@@ -188,15 +192,17 @@ select
     with_rank.window_start::date as window_start,
     with_rank.window_end::date as window_end,
     with_rank.window_clipped::text as window_clipped,
-    'not_computed'::text as verdict_stability,
-    null::numeric(12, 6) as k_min,
-    null::numeric(12, 6) as k_max,
+    sensitivity.verdict_stability::text as verdict_stability,
+    sensitivity.k_min::numeric(12, 6) as k_min,
+    sensitivity.k_max::numeric(12, 6) as k_max,
     coalesce(one_petition.changes_verdict, false)::boolean as small_sample,
     coalesce(with_rank.near_threshold, false)::boolean as near_threshold,
     coalesce(with_rank.on_time_denominator = 0, false)::boolean as no_petitions,
     with_rank.policy_id::text as policy_id,
     with_rank.metric_version::text as metric_version
 from with_rank
+left join sensitivity
+    on with_rank.period_code = sensitivity.period_code and with_rank.unit_code = sensitivity.unit_code
 -- One petition more or fewer, good or bad: would the verdict be another? Both petition metrics move together.
 cross join lateral (
     select bool_or({{ verdict('changed.k', 'with_rank') }} <> with_rank.verdict) as changes_verdict

@@ -1,0 +1,62 @@
+-- Grain: one row per unit, day and kind of case of index B: how many dossiers; under another reading, how many more or fewer.
+{{ config(unique_key=[
+    'unit_code', 'event_on', 'base_code', 'status_code', 'is_excluded', 'return_count', 'permitted_returns',
+]) }}
+
+with own as (
+    select * from {{ ref('fct_b_guidance') }}
+),
+
+readings as (
+    select * from {{ ref('fct_b_reading') }}
+),
+
+cases as (
+    select
+        unit_code,
+        result_on,
+        'own' as base_code,
+        status_code,
+        is_excluded,
+        return_count,
+        permitted_returns,
+        1 as dossiers
+    from own
+    union all
+    select
+        unit_code,
+        result_on,
+        base_code,
+        status_code,
+        is_excluded,
+        return_count,
+        permitted_returns,
+        1 as dossiers
+    from readings
+    union all
+    select
+        own.unit_code,
+        own.result_on,
+        readings.base_code,
+        own.status_code,
+        own.is_excluded,
+        own.return_count,
+        own.permitted_returns,
+        -1 as dossiers
+    from readings
+    inner join own on readings.dossier_code = own.dossier_code
+)
+
+select
+    unit_code::text as unit_code,
+    result_on::date as event_on,
+    base_code::text as base_code,
+    status_code::text as status_code,
+    is_excluded::boolean as is_excluded,
+    return_count::integer as return_count,
+    permitted_returns::integer as permitted_returns,
+    sum(dossiers)::bigint as dossiers
+from cases
+where unit_code is not null
+group by unit_code, result_on, base_code, status_code, is_excluded, return_count, permitted_returns
+having sum(dossiers) <> 0

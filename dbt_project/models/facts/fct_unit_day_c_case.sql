@@ -1,0 +1,59 @@
+-- Grain: one row per unit, day and kind of rating, whatever the policy counts; ratings of one dossier on one day stand singly.
+{{ config(unique_key=[
+    'unit_code', 'event_on', 'question_code', 'is_city_system', 'status_code', 'level_class', 'dossier_code', 'recency',
+]) }}
+
+with ratings as (
+    select * from {{ ref('core_rating') }}
+),
+
+channels as (
+    select * from {{ ref('rating_channel') }}
+),
+
+dossiers as (
+    select * from {{ ref('core_dossier') }}
+    where result_at is not null
+),
+
+-- Which rating of a dossier is its last of the day depends on which of them count: they are told apart by their order.
+ordered as (
+    select
+        ratings.*,
+        count(*) over same_day as turns,
+        row_number() over (same_day order by ratings.rated_at desc, ratings.rating_id collate "C" desc) -- noqa: RF02,RF03
+            as recency
+    from ratings
+    window same_day as (partition by ratings.dossier_code, ratings.rated_on)
+),
+
+described as (
+    select
+        ordered.unit_code,
+        ordered.rated_on,
+        ordered.question_code,
+        ordered.has_question,
+        channels.is_city_system,
+        dossiers.status_code,
+        ordered.level_class,
+        case when ordered.dossier_code is not null and ordered.turns > 1 then ordered.dossier_code end as dossier_code,
+        case when ordered.dossier_code is not null and ordered.turns > 1 then ordered.recency else 0 end as recency
+    from ordered
+    left join channels on ordered.channel_code = channels.channel_code
+    left join dossiers on ordered.dossier_code = dossiers.dossier_code
+)
+
+-- A key has no nulls: no unit, no question, no result, no class and no dossier of its own are empty.
+select
+    coalesce(unit_code, '')::text as unit_code,
+    rated_on::date as event_on,
+    case when has_question then coalesce(question_code, 'other') else '' end::text as question_code,
+    coalesce(is_city_system, false)::boolean as is_city_system,
+    coalesce(status_code, '')::text as status_code,
+    coalesce(level_class, '')::text as level_class,
+    coalesce(dossier_code, '')::text as dossier_code,
+    recency::bigint as recency,
+    count(*)::bigint as ratings
+from described
+group by
+    unit_code, rated_on, has_question, question_code, is_city_system, status_code, level_class, dossier_code, recency

@@ -1,0 +1,341 @@
+-- Grain: one row per period, unit, index that it owes and set of readings of the parameters that touch it: the index so read.
+{{ config(alias='index_reading', unique_key=['period_code', 'unit_code', 'index_code', 'set_code']) }}
+
+with duties as (
+    select * from {{ ref('index_duty') }}
+    where index_code <> 'K'
+),
+
+unit_windows as (
+    select * from {{ ref('core_unit_window') }}
+),
+
+policies as (
+    select * from {{ ref('dim_policy_parameter') }}
+),
+
+sets as (
+    select * from {{ ref('dim_reading_set') }}
+),
+
+a_cases as (
+    select * from {{ ref('fct_unit_day_a_case') }}
+),
+
+b_cases as (
+    select * from {{ ref('fct_unit_day_b_case') }}
+),
+
+c_cases as (
+    select * from {{ ref('fct_unit_day_c_case') }}
+),
+
+petitions as (
+    select * from {{ ref('fct_d_petitions') }}
+),
+
+postings as (
+    select * from {{ ref('fct_e_posting') }}
+),
+
+posting_readings as (
+    select * from {{ ref('fct_e_reading') }}
+),
+
+windows as (
+    select unit_windows.*
+    from unit_windows
+    where not unit_windows.is_before_rule and not unit_windows.is_too_short
+),
+
+a_sums as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        a_cases.base_code,
+        a_cases.status_code,
+        a_cases.lateness,
+        a_cases.is_inherited_overdue,
+        sum(a_cases.dossiers) as dossiers
+    from windows
+    inner join a_cases
+        on
+            windows.unit_code = a_cases.unit_code
+            and windows.window_start <= a_cases.event_on
+            and windows.window_end > a_cases.event_on
+    group by
+        windows.period_code, windows.unit_code, a_cases.base_code, a_cases.status_code, a_cases.lateness,
+        a_cases.is_inherited_overdue
+),
+
+-- What is counted under a set: the policy's own cases, and what its base reading adds to them or takes away.
+a as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        sets.index_code,
+        sets.set_code,
+        coalesce(sum(a_sums.dossiers * {{ a_point('a_sums.lateness', 'sets') }}), 0) as numerator,
+        coalesce(sum(a_sums.dossiers), 0) as denominator,
+        false as is_full_when_empty
+    from windows
+    inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'A'
+    left join a_sums
+        on
+            windows.period_code = a_sums.period_code
+            and windows.unit_code = a_sums.unit_code
+            and a_sums.base_code in ('own', sets.base_code)
+            and a_sums.lateness <> 'excluded'
+            and a_sums.status_code = any(string_to_array(sets.result_statuses, ','))
+            and (sets.inherited_overdue = 'count' or not a_sums.is_inherited_overdue)
+    group by windows.period_code, windows.unit_code, sets.index_code, sets.set_code
+),
+
+b_sums as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        b_cases.base_code,
+        b_cases.status_code,
+        b_cases.return_count,
+        b_cases.permitted_returns,
+        sum(b_cases.dossiers) as dossiers
+    from windows
+    inner join b_cases
+        on
+            windows.unit_code = b_cases.unit_code
+            and windows.window_start <= b_cases.event_on
+            and windows.window_end > b_cases.event_on
+    where not b_cases.is_excluded
+    group by
+        windows.period_code, windows.unit_code, b_cases.base_code, b_cases.status_code, b_cases.return_count,
+        b_cases.permitted_returns
+),
+
+b_counted as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        sets.index_code,
+        sets.set_code,
+        b_sums.dossiers,
+        {{ b_point('b_sums', 'sets') }} as point,
+        {{ b_is_left_out('b_sums', 'sets') }} as is_left_out
+    from windows
+    inner join policies on windows.policy_id = policies.policy_id
+    inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'B'
+    left join b_sums
+        on
+            windows.period_code = b_sums.period_code
+            and windows.unit_code = b_sums.unit_code
+            and b_sums.base_code in ('own', sets.base_code)
+            and b_sums.status_code = any(string_to_array(sets.result_statuses, ','))
+),
+
+b as (
+    select
+        period_code,
+        unit_code,
+        index_code,
+        set_code,
+        coalesce(sum(dossiers * point) filter (where not is_left_out), 0) as numerator,
+        coalesce(sum(dossiers) filter (where not is_left_out), 0) as denominator,
+        coalesce(sum(dossiers) filter (where is_left_out), 0) > 0 as is_full_when_empty
+    from b_counted
+    group by period_code, unit_code, index_code, set_code
+),
+
+-- Ratings that answer the question of a set and came by one of its channels, under the policy of their day.
+c_counted as (
+    select
+        c_cases.unit_code,
+        c_cases.event_on,
+        c_cases.ratings,
+        sets.policy_id,
+        sets.set_code,
+        case
+            when c_cases.level_class = 'good' then 1
+            when c_cases.level_class = 'middle' then (sets.c_middle_level = 'good')::integer
+            else 0
+        end as point,
+        sets.c_repeat = 'last_per_dossier_day' and c_cases.recency > min(c_cases.recency) over (
+            partition by sets.policy_id, sets.set_code, c_cases.dossier_code, c_cases.event_on
+        ) as is_repeated
+    from c_cases
+    inner join policies
+        on
+            c_cases.event_on >= policies.valid_from
+            and (policies.valid_to is null or c_cases.event_on < policies.valid_to)
+    inner join sets on policies.policy_id = sets.policy_id and sets.index_code = 'C'
+    where
+        (c_cases.question_code = '' or c_cases.question_code = sets.c_question)
+        and (
+            sets.c_channels = 'art9'
+            or (c_cases.is_city_system and c_cases.status_code = any(string_to_array(sets.result_statuses, ',')))
+        )
+),
+
+c_days as (
+    select
+        unit_code,
+        event_on,
+        policy_id,
+        set_code,
+        sum(ratings * point) as points,
+        sum(ratings) as ratings
+    from c_counted
+    where not is_repeated
+    group by unit_code, event_on, policy_id, set_code
+),
+
+c as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        sets.index_code,
+        sets.set_code,
+        coalesce(sum(c_days.points), 0) as numerator,
+        coalesce(sum(c_days.ratings), 0) as denominator,
+        false as is_full_when_empty
+    from windows
+    inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'C'
+    left join c_days
+        on
+            windows.unit_code = c_days.unit_code
+            and sets.policy_id = c_days.policy_id
+            and sets.set_code = c_days.set_code
+            and windows.window_start <= c_days.event_on
+            and windows.window_end > c_days.event_on
+    group by windows.period_code, windows.unit_code, sets.index_code, sets.set_code
+),
+
+quotients as (
+    select * from a
+    union all
+    select * from b
+    union all
+    select * from c
+),
+
+d_values as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        sets.index_code,
+        sets.set_code,
+        sets.d_definition,
+        petitions.total_score,
+        petitions.total_petitions,
+        case when petitions.unit_code is not null then {{ d_maximum('petitions', 'sets', 'policies') }} end as maximum,
+        {{ d_value('petitions', 'sets', 'policies') }} as value
+    from windows
+    inner join policies on windows.policy_id = policies.policy_id
+    inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'D'
+    left join petitions on windows.period_code = petitions.period_code and windows.unit_code = petitions.unit_code
+),
+
+d as (
+    select
+        d_values.*,
+        {{ d_missing_reason('d_values', 'd_values') }} as missing_reason
+    from d_values
+),
+
+places as (
+    select
+        period_code,
+        unit_code,
+        'own' as set_code,
+        result
+    from postings
+    union all
+    select
+        period_code,
+        unit_code,
+        set_code,
+        result
+    from posting_readings
+),
+
+e as (
+    select
+        windows.period_code,
+        windows.unit_code,
+        sets.index_code,
+        sets.set_code,
+        count(places.set_code) as required,
+        count(places.result) as checked,
+        count(*) filter (where places.result = 'pass') as passed
+    from windows
+    inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'E'
+    left join places
+        on
+            windows.period_code = places.period_code
+            and windows.unit_code = places.unit_code
+            and sets.set_code = places.set_code
+    group by windows.period_code, windows.unit_code, sets.index_code, sets.set_code
+),
+
+measured as (
+    select
+        period_code,
+        unit_code,
+        index_code,
+        set_code,
+        numerator,
+        denominator,
+        case
+            when denominator > 0 then round({{ quotient('numerator', 'denominator') }}, 15)
+            when is_full_when_empty then 1
+        end as value,
+        case when denominator > 0 or is_full_when_empty then 'scored' else 'no_data' end as status
+    from quotients
+    union all
+    select
+        period_code,
+        unit_code,
+        index_code,
+        set_code,
+        value as numerator,
+        maximum as denominator,
+        value,
+        {{ d_status('d') }} as status
+    from d
+    union all
+    select
+        period_code,
+        unit_code,
+        index_code,
+        set_code,
+        case when required > 0 then passed end as numerator,
+        case when required > 0 then required end as denominator,
+        case when required > 0 and checked = required then (passed = required)::integer end as value,
+        case
+            when required = 0 then 'not_applicable'
+            when checked < required then 'awaiting_input'
+            else 'scored'
+        end as status
+    from e
+)
+
+select
+    measured.period_code::text as period_code,
+    measured.unit_code::text as unit_code,
+    measured.index_code::text as index_code,
+    measured.set_code::text as set_code,
+    sets.kind::text as kind,
+    sets.size::integer as size,
+    trim_scale(measured.numerator)::numeric as numerator,
+    measured.denominator::numeric as denominator,
+    measured.value::numeric(20, 15) as value,
+    measured.status::text as status,
+    windows.policy_id::text as policy_id
+from measured
+inner join windows on measured.period_code = windows.period_code and measured.unit_code = windows.unit_code
+inner join duties on measured.index_code = duties.index_code
+inner join sets
+    on
+        windows.policy_id = sets.policy_id
+        and measured.index_code = sets.index_code
+        and measured.set_code = sets.set_code
+where {{ barred_by('windows', 'duties') }} is null
