@@ -369,11 +369,15 @@ def explain(
     period: PeriodOption,
     index: Annotated[str | None, typer.Option(help="A, B, C, D or E: list the records behind it.")] = None,
     limit: Annotated[int, typer.Option(help="How many records to list.")] = 20,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="An edition, a candidate, or 'provisional'; default the newest edition."),
+    ] = None,
 ) -> None:
-    """Why this number: indices, counts, exclusions, parameters in force, and the records behind them."""
+    """Why this number: indices, counts, exclusions, parameters, readings, and the records behind them."""
     from hailong.publish.explain import explain as run
 
-    out.print(run(Settings.load(), unit, _period(period), index=index, limit=limit))
+    out.print(run(Settings.load(), unit, _period(period), index=index, limit=limit, source=source))
 
 
 @app.command(epilog=example("hailong status"))

@@ -416,6 +416,33 @@ def test_explain_says_what_would_change_the_verdict(
     assert told in _would_change(row, indices, [("p", "k_threshold", "20")]).plain
 
 
+def test_explain_shows_the_candidate_or_edition_that_was_asked_for(
+    built: Settings, copied: candidate.Candidate, published: edition.Edition
+) -> None:
+    for source in (published.edition_id, copied.candidate_id):
+        told = text_of(built, "HCM.SN01", PERIOD, source=source)
+        assert f" {source}, as of batch {copied.as_of_batch}, sha256 {copied.content_sha256[:16]}" in told
+        assert "k_threshold" in told
+    assert "provisional: tonight's marts" in text_of(built, "HCM.SN01", PERIOD, source="provisional")
+    with pytest.raises(PermanentError, match=r"'2026-10\.e9'; there is: 2026-10\.c1, 2026-10\.e1, provisional"):
+        explain(built, "HCM.SN01", PERIOD, source=f"{PERIOD}.e9")
+
+
+def test_explain_says_what_becomes_of_k_under_the_readings(built: Settings, published: edition.Edition) -> None:
+    with connect(built) as connection:
+        rows = connection.execute(
+            "select unit_code, trim_scale(k_min)::text, trim_scale(k_max)::text, flipping_readings, flipped_verdict "
+            "from marts.k_sensitivity where period_code = %s and k_min < k_max and flipping_readings is not null "
+            "order by unit_code",
+            (PERIOD,),
+        ).fetchall()
+    assert rows
+    unit, least, most, readings, verdict = rows[0]
+    told = " ".join(text_of(built, unit, PERIOD).split())
+    assert f"K from {least} to {most} over every legal reading" in told
+    assert f"{verdict} under {readings}" in told
+
+
 def test_explain_suggests_codes_for_an_unknown_unit(built: Settings) -> None:
     with pytest.raises(PermanentError, match=r"did you mean .*HCM\.SN01"):
         explain(built, "HCM.SN0", PERIOD)

@@ -94,25 +94,42 @@ EXCLUSIONS = """
     group by exclusion_reason
     order by 1, 2
 """
+# One reading at a time, where it changes the index.
+READINGS = """
+    select r.index_code, r.set_code, r.kind, r.numerator, r.denominator, r.value, r.status
+    from marts.index_reading as r
+    inner join marts.index_reading as own using (period_code, unit_code, index_code)
+    where own.kind = 'own' and r.kind <> 'own' and r.set_code not like '%% + %%'
+        and r.value is distinct from own.value
+        and r.unit_code = %(unit)s and r.period_code = %(period)s
+    order by r.index_code, r.kind, r.set_code
+"""
 
 
 @dataclass(frozen=True)
 class Said:
-    """Where the numbers come from: an edition, or tonight's marts."""
+    """Where the numbers come from: an edition, a candidate, or tonight's marts."""
 
     schema: str
+    prefix: str
     key: str
     value: str
     title: str
 
 
 def explain(
-    settings: Settings, unit: str, period_code: str, index: str | None = None, limit: int = 20
+    settings: Settings,
+    unit: str,
+    period_code: str,
+    index: str | None = None,
+    limit: int = 20,
+    source: str | None = None,
 ) -> RenderableType:
     """Everything behind a unit's row of a period: of its newest edition, else of the marts (said so).
 
-    With `index`, the records behind that index, those that cost a point first, at most `limit`. UsageError for an
-    unknown index; PermanentError for a unit or period without a row, with the codes that come near.
+    `source` asks for another: the name of an edition or a candidate of the period, or 'provisional' for the marts. With
+    `index`, the records behind that index, those that cost a point first, at most `limit`. UsageError for an unknown
+    index; PermanentError for a source, unit or period without a row, with the codes that come near.
     """
     chosen = index.upper() if index else None
     if chosen and chosen not in RECORDS:
@@ -121,12 +138,12 @@ def explain(
     zone = ZoneInfo(settings.timezone)
     with connect(settings, "hailong_reader") as connection:
         as_of = _last_build(connection)
-        said = _source(connection, period)
+        said = _source(connection, period, source)
         row = _k_row(connection, said, unit, period)
         indices = _rows(
             connection,
             sql.SQL("select * from {} where {} = %(value)s and unit_code = %(unit)s order by index_code").format(
-                sql.Identifier(said.schema, "index_score"), sql.Identifier(said.key)
+                sql.Identifier(said.schema, f"{said.prefix}index_score"), sql.Identifier(said.key)
             ),
             {"value": said.value, "unit": unit},
         )
@@ -137,6 +154,7 @@ def explain(
         parts.append(_beside_a(connection, window))
         parameters = _parameter_rows(connection, period, said)
         parts.append(_would_change(row, indices, parameters))
+        parts.append(_readings(connection, window, row))
         parts.append(_parameters(parameters, chosen))
         parts += [
             _records(connection, code, window, limit, zone)
@@ -162,19 +180,35 @@ def _last_build(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
-def _source(connection: psycopg.Connection, period: Period) -> Said:
-    row = connection.execute(
-        "select edition_id, as_of_batch, content_sha256 from publish.edition where period_code = %s "
-        "order by edition_no desc limit 1",
-        (period.code,),
-    ).fetchone()
-    if row:
-        return Said("publish", "edition_id", row[0], f"edition {row[0]}, as of batch {row[1]}, sha256 {row[2][:16]}…")
-    return Said("marts", "period_code", period.code, "provisional: tonight's marts, not published")
+def _source(connection: psycopg.Connection, period: Period, source: str | None) -> Said:
+    provisional = Said("marts", "", "period_code", period.code, "provisional: tonight's marts, not published")
+    if source == "provisional":
+        return provisional
+    found = {
+        row[0]: Said("publish", prefix, key, row[0], f"{word} {row[0]}, as of batch {row[1]}, sha256 {row[2][:16]}…")
+        for word, prefix, key, order in (
+            ("candidate", "candidate_", "candidate_id", "created_at"),
+            ("edition", "", "edition_id", "edition_no"),
+        )
+        for row in connection.execute(
+            sql.SQL("select {}, as_of_batch, content_sha256 from {} where period_code = %s order by {}").format(
+                sql.Identifier(key), sql.Identifier("publish", word), sql.Identifier(order)
+            ),
+            (period.code,),
+        ).fetchall()
+    }
+    if source is not None and source not in found:
+        raise PermanentError(
+            f"{period} has no edition or candidate '{source}'; there is: {', '.join([*found, 'provisional'])}"
+        )
+    if source is not None:
+        return found[source]
+    editions = [said for said in found.values() if said.key == "edition_id"]
+    return editions[-1] if editions else provisional
 
 
 def _k_row(connection: psycopg.Connection, said: Said, unit: str, period: Period) -> dict[str, Any]:
-    table = sql.Identifier(said.schema, "k_score")
+    table = sql.Identifier(said.schema, f"{said.prefix}k_score")
     condition = sql.SQL("{} = %(value)s").format(sql.Identifier(said.key))
     found = _rows(
         connection,
@@ -296,10 +330,51 @@ def _would_change(row: dict[str, Any], indices: list[dict[str, Any]], parameters
     )
 
 
+def _readings(connection: psycopg.Connection, window: dict[str, Any], row: dict[str, Any]) -> RenderableType:
+    """What K becomes when the open texts are read otherwise, as of the last build; nothing without K's sensitivity."""
+    found = _rows(
+        connection,
+        "select * from marts.k_sensitivity where unit_code = %(unit)s and period_code = %(period)s",
+        window,
+    )
+    if not found:
+        return Text("Readings: no K is owed, so none is read otherwise\n")
+    said = found[0]
+    text = Text(f"Readings: K from {_cell(said['k_min'])} to {_cell(said['k_max'])} over every legal reading")
+    text.append(f", rank {_cell(said['rank_min'])} to {_cell(said['rank_max'])}; ")
+    if said["flipping_readings"]:
+        text.append(f"{said['flipped_verdict']} under {said['flipping_readings']}", style="bold")
+    elif said["verdict"]:
+        text.append("no reading gives another verdict")
+    else:
+        text.append("no reading gives a verdict")
+    text.append(f". Our own choices apart: K from {_cell(said['method_k_min'])} to {_cell(said['method_k_max'])}")
+    text.append(f", another verdict under {said['method_flips']}" if said["method_flips"] else "")
+    if said["not_computed"]:
+        text.append(f". Not computed: {said['not_computed']}")
+    if said["k"] != row["k"]:
+        text.append(f". The last build gives K = {_cell(said['k'])}, not what is explained here", style="bold")
+    table = Table(title="An index under its readings, where it is another", title_justify="left")
+    for name in ("index", "readings", "kind"):
+        table.add_column(name, overflow="fold")
+    for name in ("numerator", "denominator", "value"):
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for other in _rows(connection, READINGS, window):
+        table.add_row(
+            *(_cell(other[name]) for name in ("index_code", "set_code", "kind", "numerator", "denominator")),
+            _cell(other["value"]),
+            other["status"],
+        )
+    return Group(text, table) if table.row_count else Group(text, Text(""))
+
+
 def _parameter_rows(connection: psycopg.Connection, period: Period, said: Said) -> list[tuple[str, str, str]]:
     if said.schema == "publish":
         rows = connection.execute(
-            "select policy_id, parameter, value from publish.edition_parameter where edition_id = %s order by parameter",
+            sql.SQL("select policy_id, parameter, value from {} where {} = %s order by parameter").format(
+                sql.Identifier("publish", f"{said.prefix or 'edition_'}parameter"), sql.Identifier(said.key)
+            ),
             (said.value,),
         ).fetchall()
     else:
