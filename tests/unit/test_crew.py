@@ -49,12 +49,12 @@ def test_a_killed_process_is_a_failure_that_may_pass() -> None:
 
 
 def test_a_reader_that_is_killed_takes_its_crew_with_it() -> None:
-    script = """
+    script = r"""
         import os, sys, time
         from hailong.extract.crew import Crew
 
         def work(given, number):
-            print(os.getpid(), flush=True)
+            os.write(1, f"{os.getpid()}\n".encode())  # one write: two lines printed at once can run together
             time.sleep(600)
 
         with Crew(work, 2) as crew:

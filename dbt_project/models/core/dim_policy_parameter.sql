@@ -15,7 +15,7 @@
     ('e_max', 'numeric'),
     ('missing_index', 'text'), ('k_scale', 'integer'), ('k_threshold', 'numeric'), ('k_equal', 'text'),
     ('rank_scale', 'integer'), ('near_threshold_distance', 'numeric'), ('min_window_days', 'integer'),
-    ('c_min_ratings', 'integer'), ('overdue_long_days', 'integer'), ('petition_resent_often', 'integer'), ('petition_unanswered_days', 'integer'),
+    ('c_min_ratings', 'integer'), ('c_min_uncertainty', 'numeric'), ('overdue_long_days', 'integer'), ('petition_resent_often', 'integer'), ('petition_unanswered_days', 'integer'),
 ] %}
 
 with policies as (

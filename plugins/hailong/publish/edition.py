@@ -17,6 +17,7 @@ from hailong.publish.approval import header, signature
 from hailong.publish.candidate import INDEX_COLUMNS, K_COLUMNS, PARAMETER_COLUMNS, names
 from hailong.publish.checksum import content_sha256
 from hailong.publish.report import RENDERER_VERSION, render
+from hailong.publish.small_cells import decide
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
@@ -47,6 +48,7 @@ def publish(settings: Settings, period_code: str, by: str) -> Edition:
     with connect(settings, ROLE) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
         edition_id, digest, created = _tables(settings, connection, period, by)
+        decide(settings, connection)
     folder = write_files(settings, edition_id)
     return Edition(edition_id, period.code, digest, folder, created)
 
