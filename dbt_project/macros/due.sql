@@ -2,6 +2,8 @@
   The due moment of dossiers: CTEs `recorded`, `limited`, `due`, `rolled`. `population` has a dossier's columns, its `policy_id`
   with due_missing, at_once_cutoff and midnight_is_date, `received_is_date`, and `due_basis`: source_current, supplement or
   first. Wants CTEs `procedures` and `days`; adds receipt_on, recorded_due_at, due_on and due_is_date.
+
+  `offset 0` changes no row: it keeps the planner from putting the whole of a CASE in every place that names its column.
 #}
 {% macro due_moment(population) -%}
 recorded as (
@@ -19,6 +21,7 @@ recorded as (
             when 'first' then {{ population }}.first_due_at_is_date
         end as recorded_due_is_date
     from {{ population }}
+    offset 0
 ),
 
 -- Without a recorded due date: the procedure's own limit, in working days after the day of receipt.
@@ -53,6 +56,7 @@ due as (
         on
             limit_day.is_working_day
             and receipt_day.working_day_number + limited.limit_days = limit_day.working_day_number
+    offset 0
 ),
 
 -- A term that ends on a day off ends with the next working day; a day outside the calendar stays as it is.
@@ -63,6 +67,7 @@ rolled as (
         due.term_is_date or coalesce(term_day.term_ends_on <> due.term_on, false) as due_is_date
     from due
     left join days as term_day on due.term_on = term_day.day
+    offset 0
 )
 {%- endmacro %}
 

@@ -18,7 +18,7 @@
 
 {# Its clock stands at midnight. #}
 {% macro is_midnight(moment) -%}
-    coalesce({{ local_time(moment) }} = date_trunc('day', {{ local_time(moment) }}), false)
+    coalesce({{ local_time(moment) }}::time = '00:00:00', false)
 {%- endmacro %}
 
 {# Two moments compared at the coarser precision of the two: earlier, or at the same moment or day. #}

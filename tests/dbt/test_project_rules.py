@@ -87,10 +87,12 @@ def tables_are_under_contract(_: Manifest, node: Node) -> Iterator[str]:
     if layer(node) not in UNDER_CONTRACT:
         return
     config = node["config"]
-    keys = [constraint for constraint in node["constraints"] if constraint["type"] == "primary_key"]
-    unique_key = config["unique_key"] if isinstance(config["unique_key"], list) else [config["unique_key"]]
     if not config["contract"]["enforced"]:
         yield f"{node['name']} has no enforced contract"
+    if config["materialized"] == "view" and layer(node) == "facts":  # a step of an index stores nothing of its own
+        return
+    keys = [constraint for constraint in node["constraints"] if constraint["type"] == "primary_key"]
+    unique_key = config["unique_key"] if isinstance(config["unique_key"], list) else [config["unique_key"]]
     if (config["materialized"], config["incremental_strategy"]) != ("incremental", "sync"):
         yield f"{node['name']} is not kept by sync: a rebuilt table loses the keys that point at it"
     if len(keys) != 1:
@@ -121,6 +123,22 @@ def raw_is_read_as_of(_: Manifest, node: Node) -> Iterator[str]:
         yield f"{node['name']} reads raw rows without the as-of filter"
 
 
+def what_is_looked_up_in_is_flat(_: Manifest, node: Node) -> Iterator[str]:
+    """PostgreSQL never looks into a view with a CTE: an increment would read all of it for a few records."""
+    is_view = node["config"]["materialized"] == "view"
+    of_versions = layer(node) == "staging" and node["name"].endswith(("_version", "_deletion", "_step", "_participant"))
+    has_cte = re.search(r"^\s*with\b", without_comments(node["raw_code"]), flags=re.M)
+    if is_view and has_cte and (of_versions or layer(node) == "facts"):
+        yield f"{node['name']} is a view with a CTE: nothing can be looked up in it"
+
+
+def increments_say_their_scope(_: Manifest, node: Node) -> Iterator[str]:
+    """Without it, what the query left out would be deleted; with it alone, everything would be read."""
+    is_limited = "is_increment()" in node["raw_code"] or "of_touched_cells(" in node["raw_code"]
+    if is_limited != bool(node["config"].get("scope")):
+        yield f"{node['name']} is limited to what was touched in one of query and scope only"
+
+
 def no_clock(_: Manifest, node: Node) -> Iterator[str]:
     if CLOCK.search(without_comments(node["raw_code"])):
         yield f"{node['name']} looks at the clock"
@@ -144,6 +162,8 @@ RULES: tuple[Callable[[Manifest, Node], Iterator[str]], ...] = (
     grain_stands_first,
     last_select_names_its_columns,
     raw_is_read_as_of,
+    what_is_looked_up_in_is_flat,
+    increments_say_their_scope,
     no_clock,
     no_rule_as_literal,
     everything_is_described,
@@ -165,9 +185,10 @@ def test_project_follows_the_house_rules(manifest: Manifest) -> None:
 def test_project_has_every_model_of_the_design(manifest: Manifest) -> None:
     names = {node["name"] for node in models(manifest)}
     assert {
-        "stg_tthc__dossier_version", "stg_tthc__dossier", "dim_unit", "dim_procedure", "dim_calendar_day", "dim_period",
+        "stg_tthc__dossier_version", "dim_unit", "dim_procedure", "dim_calendar_day", "dim_period",
         "dim_policy_parameter", "core_dossier", "core_supplement", "core_rating", "core_portal_score",
-        "core_posting_check", "core_unit_window", "fct_a_timeliness", "fct_b_guidance", "fct_c_attitude",
+        "core_posting_check", "core_unit_window", "fct_dossier", "fct_a_population", "fct_a_exclusion", "fct_a_timeliness",
+        "fct_b_exclusion", "fct_b_guidance", "fct_c_population", "fct_c_exclusion", "fct_c_attitude",
         "fct_d_petitions", "fct_e_posting", "fct_unit_day", "fct_open_dossier",
         "mart_dossier_flow", "mart_index_score", "mart_k_score",
     } <= names  # fmt: skip
@@ -221,6 +242,16 @@ BAD: dict[str, tuple[str, Callable[[Node], dict[str, Any]], str]] = {
         lambda node: {"constraints": [c for c in node["constraints"] if c["type"] != "primary_key"]},
         "fct_unit_day has no primary key",
     ),
+    "a mart that is a view": (
+        "mart_k_score",
+        lambda node: {"config": {**node["config"], "materialized": "view"}},
+        "mart_k_score is not kept by sync",
+    ),
+    "a view without contract": (
+        "fct_a_exclusion",
+        lambda node: {"config": {**node["config"], "contract": {"enforced": False}}},
+        "fct_a_exclusion has no enforced contract",
+    ),
     "a fact that is rebuilt": (
         "fct_unit_day",
         lambda node: {"config": {**node["config"], "materialized": "table"}},
@@ -240,6 +271,21 @@ BAD: dict[str, tuple[str, Callable[[Node], dict[str, Any]], str]] = {
         "stg_ops__batch",
         lambda node: {"raw_code": node["raw_code"].replace("where {{ as_of() }}", "")},
         "stg_ops__batch reads raw rows without the as-of filter",
+    ),
+    "a view of versions with a CTE": (
+        "stg_tthc__dossier_version",
+        lambda node: {"raw_code": "with versions as (\n" + node["raw_code"] + ") select record_key from versions"},
+        "stg_tthc__dossier_version is a view with a CTE",
+    ),
+    "an increment that would delete what it did not look at": (
+        "fct_dossier",
+        lambda node: {"config": {**node["config"], "scope": None}},
+        "fct_dossier is limited to what was touched in one of query and scope only",
+    ),
+    "a scope of a query that reads everything": (
+        "fct_unit_day",
+        lambda node: {"raw_code": node["raw_code"].replace("is_increment()", "false")},
+        "fct_unit_day is limited to what was touched in one of query and scope only",
     ),
     "a look at the clock": (
         "dim_period",

@@ -1,19 +1,24 @@
 -- Grain: one row per dossier in force, with the due dates that its history shows.
 {{ config(
     unique_key='dossier_code',
-    indexes=[{'columns': ['resolving_unit_code', 'result_on']}],
+    scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
+    looks_up=true,
+    indexes=[{'columns': ['resolving_unit_code', 'received_on']}],
+    post_hook="{{ note_cells([['receipt', 'resolving_unit_code', 'received_on']]) }}",
 ) }}
 
-with dossiers as (
-    select * from {{ ref('stg_tthc__dossier') }}
-),
-
-versions as (
+with versions as not materialized (
     select * from {{ ref('stg_tthc__dossier_version') }}
+    {%- if is_increment() %}
+    where record_key in ({{ touched_records('dossier') }})
+    {%- endif %}
 ),
 
-supplement_versions as (
+supplement_versions as materialized (
     select * from {{ ref('stg_tthc__supplement_version') }}
+    {%- if is_increment() %}
+    where record_key in ({{ touched_records('dossier') }})
+    {%- endif %}
 ),
 
 supplement_statuses as (
@@ -29,45 +34,33 @@ quarantined as (
     where feed = 'dossier'
 ),
 
-steps as (
-    select * from {{ ref('stg_tthc__dossier_step') }}
-),
-
 statuses as (
     select * from {{ ref('dossier_status') }}
 ),
 
--- Some software adds a step "done" to dossiers that wait or were stopped, so that another system takes them.
-done_steps as (
-    select distinct steps.record_key
-    from steps
-    inner join statuses as held on steps.dossier_status_code = held.status_code
-    inner join statuses as led_to on steps.status_code = led_to.status_code
-    where held.is_interrupted and led_to.is_done
-),
-
-first_due_version as (
-    select distinct on (record_key)
+-- The batches that tell a dossier's story: the newest, the first, the first with a result, the first with a due date.
+histories as (
+    select
         record_key,
-        batch_id,
-        due_at,
-        due_at_is_date
+        max(batch_id) as batch_id,
+        min(batch_id) as first_batch_id,
+        min(batch_id) filter (where finished_at is not null or returned_at is not null) as first_result_batch_id,
+        min(batch_id) filter (where op = 'upsert' and due_at is not null) as first_due_batch_id
     from versions
-    where op = 'upsert' and due_at is not null
-    order by record_key, batch_id
+    group by record_key
 ),
 
--- What that version's supplement requests say the due date was before them: the earliest that says so.
+-- What the first version with a due date says it was before its supplement requests: the earliest that says so.
 earliest_supplement as (
     select distinct on (supplement_versions.record_key)
         supplement_versions.record_key,
         supplement_versions.due_before_at,
         supplement_versions.due_before_at_is_date
-    from supplement_versions
-    inner join first_due_version
+    from histories
+    inner join supplement_versions
         on
-            supplement_versions.record_key = first_due_version.record_key
-            and supplement_versions.batch_id = first_due_version.batch_id
+            histories.record_key = supplement_versions.record_key
+            and histories.first_due_batch_id = supplement_versions.batch_id
     where supplement_versions.due_before_at is not null
     order by
         supplement_versions.record_key,
@@ -75,38 +68,58 @@ earliest_supplement as (
         supplement_versions.supplement_id collate "C" -- noqa: RF02
 ),
 
-first_due as (
+-- Most dossiers had their due date in the version in force already.
+earlier_due as (
     select
-        first_due_version.record_key,
-        coalesce(earliest_supplement.due_before_at, first_due_version.due_at) as due_at,
-        case
-            when earliest_supplement.due_before_at is null then first_due_version.due_at_is_date
-            else earliest_supplement.due_before_at_is_date
-        end as due_at_is_date
-    from first_due_version
-    left join earliest_supplement on first_due_version.record_key = earliest_supplement.record_key
+        versions.record_key,
+        versions.due_at,
+        versions.due_at_is_date
+    from histories
+    inner join versions
+        on histories.record_key = versions.record_key and histories.first_due_batch_id = versions.batch_id
+    where histories.first_due_batch_id < histories.batch_id
 ),
 
 -- The term starts again when what was asked for came in full (Decree 61/2018).
 restart_due as (
-    select distinct on (dossiers.record_key)
-        dossiers.record_key,
+    select distinct on (supplement_versions.record_key)
+        supplement_versions.record_key,
         supplement_versions.due_after_at as due_at,
         supplement_versions.due_after_at_is_date as due_at_is_date
-    from dossiers
+    from histories
     inner join supplement_versions
-        on
-            dossiers.record_key = supplement_versions.record_key
-            and dossiers.batch_id = supplement_versions.batch_id
+        on histories.record_key = supplement_versions.record_key and histories.batch_id = supplement_versions.batch_id
     inner join supplement_statuses on supplement_versions.status_code = supplement_statuses.status_code
     where
         supplement_statuses.restarts_term
         and supplement_versions.received_at is not null
         and supplement_versions.due_after_at is not null
     order by
-        dossiers.record_key,
+        supplement_versions.record_key,
         supplement_versions.received_at desc,
         supplement_versions.supplement_id collate "C" desc -- noqa: RF02
+),
+
+done as (
+    select array_agg(status_code) as status_codes
+    from statuses
+    where is_done
+),
+
+dossiers as (
+    select
+        versions.*,
+        histories.first_batch_id,
+        histories.first_result_batch_id,
+        -- Some software adds a step "done" to dossiers that wait or were stopped, so that another system takes them.
+        case
+            when statuses.is_interrupted then string_to_array(versions.step_status_codes, ',') && done.status_codes
+        end as has_inserted_step
+    from histories
+    inner join versions on histories.record_key = versions.record_key and histories.batch_id = versions.batch_id
+    left join statuses on versions.status_code = statuses.status_code
+    cross join done
+    where versions.op = 'upsert'
 )
 
 select
@@ -132,8 +145,16 @@ select
     end::text as result_moment_basis,
     dossiers.due_at::timestamptz as source_due_at,
     dossiers.due_at_is_date::boolean as source_due_at_is_date,
-    first_due.due_at::timestamptz as first_due_at,
-    first_due.due_at_is_date::boolean as first_due_at_is_date,
+    case
+        when earliest_supplement.record_key is not null then earliest_supplement.due_before_at
+        when earlier_due.record_key is not null then earlier_due.due_at
+        else dossiers.due_at
+    end::timestamptz as first_due_at,
+    case
+        when earliest_supplement.record_key is not null then earliest_supplement.due_before_at_is_date
+        when earlier_due.record_key is not null then earlier_due.due_at_is_date
+        when dossiers.due_at is not null then dossiers.due_at_is_date
+    end::boolean as first_due_at_is_date,
     restart_due.due_at::timestamptz as restart_due_at,
     restart_due.due_at_is_date::boolean as restart_due_at_is_date,
     resolving.unit_code::text as resolving_unit_code,
@@ -141,14 +162,14 @@ select
     dossiers.is_interlinked::boolean as is_interlinked,
     dossiers.is_dummy_identity::boolean as is_dummy_identity,
     dossiers.is_test_record::boolean as is_test_record,
-    (done_steps.record_key is not null)::boolean as has_inserted_step,
+    coalesce(dossiers.has_inserted_step, false)::boolean as has_inserted_step,
     -- A newer version could not be read: this one is known to be out of date.
     coalesce(quarantined.batch_id > dossiers.batch_id, false)::boolean as is_stale,
     dossiers.updated_at::timestamptz as updated_at
 from dossiers
-left join first_due on dossiers.record_key = first_due.record_key
+left join earliest_supplement on dossiers.record_key = earliest_supplement.record_key
+left join earlier_due on dossiers.record_key = earlier_due.record_key
 left join restart_due on dossiers.record_key = restart_due.record_key
-left join done_steps on dossiers.record_key = done_steps.record_key
 left join quarantined on dossiers.record_key = quarantined.record_key
 left join units as resolving on dossiers.resolving_unit_code = resolving.unit_code
 left join units as receiving on dossiers.receiving_unit_code = receiving.unit_code

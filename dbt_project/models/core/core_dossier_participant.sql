@@ -1,8 +1,15 @@
 -- Grain: one row per interlinked dossier and entry of its list of participating units.
-{{ config(unique_key=['dossier_code', 'participant_no']) }}
+{{ config(
+    unique_key=['dossier_code', 'participant_no'],
+    scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
+    looks_up=true,
+) }}
 
 with participants as (
     select * from {{ ref('stg_tthc__dossier_participant') }}
+    {%- if is_increment() %}
+    where record_key in ({{ touched_records('dossier') }})
+    {%- endif %}
 ),
 
 dossiers as (
@@ -26,5 +33,6 @@ select
     participants.finished_at::timestamptz as finished_at,
     participants.finished_at_is_date::boolean as finished_at_is_date
 from participants
-inner join dossiers on participants.dossier_code = dossiers.dossier_code
+inner join dossiers
+    on participants.dossier_code = dossiers.dossier_code and participants.batch_id = dossiers.batch_id
 left join units on participants.unit_code = units.unit_code

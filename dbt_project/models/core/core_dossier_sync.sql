@@ -1,8 +1,32 @@
 -- Grain: one row per dossier of the national portal's copy in force.
-{{ config(unique_key='dossier_code') }}
+{{ config(
+    unique_key='dossier_code',
+    scope="held.dossier_code in (" ~ touched_records('dossier_sync') ~ ")",
+    looks_up=true,
+    indexes=[{'columns': ['resolving_unit_code', 'received_on']}],
+    post_hook="{{ note_cells([['receipt', 'resolving_unit_code', 'received_on']]) }}",
+) }}
 
-with copies as (
-    select * from {{ ref('stg_portal__dossier_sync') }}
+with versions as not materialized (
+    select * from {{ ref('stg_portal__dossier_sync_version') }}
+    {%- if is_increment() %}
+    where record_key in ({{ touched_records('dossier_sync') }})
+    {%- endif %}
+),
+
+newest as (
+    select
+        record_key,
+        max(batch_id) as batch_id
+    from versions
+    group by record_key
+),
+
+copies as (
+    select versions.*
+    from newest
+    inner join versions on newest.record_key = versions.record_key and newest.batch_id = versions.batch_id
+    where versions.op = 'upsert'
 ),
 
 units as (

@@ -1,9 +1,17 @@
 -- Grain: one row per feed and key of a dossier without a version in force: deleted at the source, or never readable.
-{{ config(unique_key=['feed', 'record_key']) }}
+{{ config(
+    unique_key=['feed', 'record_key'],
+    scope="(held.feed, held.record_key) in (" ~ touched_keys() ~ ")",
+    looks_up=true,
+) }}
 
 with quarantined as (
     select * from {{ ref('stg_ops__quarantine') }}
-    where feed in ('dossier', 'dossier_sync')
+    where
+        feed in ('dossier', 'dossier_sync')
+        {%- if is_increment() %}
+        and (feed, record_key) in ({{ touched_keys() }})
+        {%- endif %}
 ),
 
 city as (
@@ -21,6 +29,9 @@ lost as (
         batch_id,
         'deleted' as reason
     from {{ ref('stg_tthc__dossier_deletion') }}
+    {%- if is_increment() %}
+    where record_key in ({{ touched_records('dossier') }})
+    {%- endif %}
     union all
     select
         'dossier_sync' as feed,
@@ -28,6 +39,9 @@ lost as (
         batch_id,
         'deleted' as reason
     from {{ ref('stg_portal__dossier_sync_deletion') }}
+    {%- if is_increment() %}
+    where record_key in ({{ touched_records('dossier_sync') }})
+    {%- endif %}
     union all
     select
         quarantined.feed,

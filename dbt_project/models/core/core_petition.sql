@@ -2,6 +2,7 @@
 {{ config(
     unique_key='petition_id',
     indexes=[{'columns': ['unit_code', 'received_on']}],
+    post_hook="{{ note_cells([['petition', 'unit_code', 'received_on']]) }}",
 ) }}
 
 with petitions as (

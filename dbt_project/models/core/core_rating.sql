@@ -1,8 +1,35 @@
 -- Grain: one row per rating in force, with the unit it belongs to.
-{{ config(unique_key='rating_id') }}
+{{ config(
+    unique_key='rating_id',
+    scope="held.rating_id in (" ~ touched_ratings() ~ ")",
+    looks_up=true,
+    indexes=[{'columns': ['dossier_code']}, {'columns': ['rated_on']}],
+    post_hook="{{ note_cells([['rating', 'unit_code', 'rated_on']]) }}",
+) }}
 
-with ratings as (
-    select * from {{ ref('stg_rating__rating') }}
+with versions as not materialized (
+    select * from {{ ref('stg_rating__rating_version') }}
+    {%- if is_increment() %}
+    where record_key in ({{ touched_ratings() }})
+    {%- endif %}
+),
+
+histories as (
+    select
+        record_key,
+        max(batch_id) as batch_id,
+        min(batch_id) as first_batch_id
+    from versions
+    group by record_key
+),
+
+ratings as (
+    select
+        versions.*,
+        histories.first_batch_id
+    from histories
+    inner join versions on histories.record_key = versions.record_key and histories.batch_id = versions.batch_id
+    where versions.op = 'upsert'
 ),
 
 dossiers as (

@@ -1,8 +1,15 @@
 -- Grain: one row per entry of a dossier's list of supplement requests (an id may stand there twice).
-{{ config(unique_key=['dossier_code', 'supplement_no']) }}
+{{ config(
+    unique_key=['dossier_code', 'supplement_no'],
+    scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
+    looks_up=true,
+) }}
 
 with supplements as (
     select * from {{ ref('stg_tthc__supplement_version') }}
+    {%- if is_increment() %}
+    where record_key in ({{ touched_records('dossier') }})
+    {%- endif %}
 ),
 
 dossiers as (

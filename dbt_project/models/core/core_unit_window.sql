@@ -1,5 +1,5 @@
 -- Grain: one row per period and scored unit active at any moment of it, whatever the data say.
-{{ config(unique_key=['period_code', 'unit_code']) }}
+{{ config(unique_key=['period_code', 'unit_code'], post_hook="{{ note_periods() }}") }}
 
 with periods as (
     select * from {{ ref('dim_period') }}

@@ -1,8 +1,17 @@
 -- Grain: one row per dossier and reading of its due moment or unit under which index A sees it differently.
-{{ config(unique_key=['dossier_code', 'base_code']) }}
+{{ config(
+    unique_key=['dossier_code', 'base_code'],
+    scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
+    looks_up=true,
+    indexes=[{'columns': ['unit_code', 'result_on']}],
+    post_hook="{{ note_cells([['result', 'unit_code', 'result_on'], ['result', 'own_unit_code', 'result_on']]) }}",
+) }}
 
 with own as (
     select * from {{ ref('fct_a_timeliness') }}
+    {%- if is_increment() %}
+    where dossier_code in ({{ touched_records('dossier') }})
+    {%- endif %}
 ),
 
 policies as (
@@ -43,13 +52,18 @@ readings as (
 
 core_dossiers as (
     select * from {{ ref('core_dossier') }}
-    where result_at is not null
+    where
+        result_at is not null
+        {%- if is_increment() %}
+        and dossier_code in ({{ touched_records('dossier') }})
+        {%- endif %}
 ),
 
 -- Most dossiers look the same under every reading: they were given one due date, with a clock time, by the unit that resolves.
 dossiers as (
     select
         core_dossiers.*,
+        core_dossiers.result_on as judged_on,
         coalesce(core_dossiers.receiving_unit_code, '') <> coalesce(core_dossiers.resolving_unit_code, '')
             as has_two_units,
         core_dossiers.restart_due_at is not null
@@ -63,6 +77,7 @@ dossiers as (
         or {{ is_midnight('core_dossiers.restart_due_at') }}
         or {{ is_midnight('core_dossiers.source_due_at') }} as has_midnight
     from core_dossiers
+    offset 0 -- asked of every reading, answered once
 ),
 
 {{ timeliness(
@@ -72,13 +87,29 @@ dossiers as (
                 or (readings.is_other_due_date and dossiers.has_two_due_dates)
                 or (readings.is_other_limit and dossiers.may_lack_due_date)
                 or (readings.is_other_precision and dossiers.has_midnight)'
-) }}
+) }},
+
+examined as (
+    select
+        judged.*,
+        {{ a_exclusion('judged', 'judged') }} as exclusion_reason
+    from judged
+    where judged.is_result
+),
+
+compared as (
+    select
+        examined.*,
+        {{ a_lateness('examined', 'examined') }} as lateness
+    from examined
+)
 
 select
     compared.dossier_code::text as dossier_code,
     compared.base_code::text as base_code,
     compared.policy_id::text as policy_id,
     compared.unit_code::text as unit_code,
+    own.unit_code::text as own_unit_code,
     compared.result_on::date as result_on,
     compared.status_code::text as status_code,
     compared.is_inherited_overdue::boolean as is_inherited_overdue,

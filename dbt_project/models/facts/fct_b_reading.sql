@@ -1,12 +1,17 @@
 -- Grain: one row per dossier and reading of its moments or unit under which index B sees it differently.
-{{ config(unique_key=['dossier_code', 'base_code']) }}
+{{ config(
+    unique_key=['dossier_code', 'base_code'],
+    scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
+    looks_up=true,
+    indexes=[{'columns': ['unit_code', 'result_on']}],
+    post_hook="{{ note_cells([['result', 'unit_code', 'result_on'], ['result', 'own_unit_code', 'result_on']]) }}",
+) }}
 
 with own as (
     select * from {{ ref('fct_b_guidance') }}
-),
-
-timeliness as (
-    select * from {{ ref('fct_a_timeliness') }}
+    {%- if is_increment() %}
+    where dossier_code in ({{ touched_records('dossier') }})
+    {%- endif %}
 ),
 
 core_dossiers as (
@@ -15,7 +20,11 @@ core_dossiers as (
 
 supplements as (
     select * from {{ ref('core_supplement') }}
-    where is_return and requested_at is not null
+    where
+        is_return and requested_at is not null
+        {%- if is_increment() %}
+        and dossier_code in ({{ touched_records('dossier') }})
+        {%- endif %}
 ),
 
 policies as (
@@ -35,12 +44,12 @@ asked_at_midnight as (
 
 dossiers as (
     select
-        timeliness.dossier_code,
-        timeliness.policy_id,
-        timeliness.status_code,
-        timeliness.result_on,
-        timeliness.received_at,
-        timeliness.result_at,
+        own.dossier_code,
+        own.policy_id,
+        own.status_code,
+        own.result_on,
+        core_dossiers.received_at,
+        core_dossiers.result_at,
         sets.base_code,
         sets.midnight_is_date,
         core_dossiers.is_test_record,
@@ -48,11 +57,11 @@ dossiers as (
         {{ is_date_only('core_dossiers.received_at', 'core_dossiers.received_at_is_date', 'sets') }}
             as received_is_date,
         {{ is_date_only('core_dossiers.result_at', 'core_dossiers.result_at_is_date', 'sets') }} as result_is_date
-    from timeliness
-    inner join sets on timeliness.policy_id = sets.policy_id
-    inner join policies on timeliness.policy_id = policies.policy_id
-    inner join core_dossiers on timeliness.dossier_code = core_dossiers.dossier_code
-    left join asked_at_midnight on timeliness.dossier_code = asked_at_midnight.dossier_code
+    from own
+    inner join sets on own.policy_id = sets.policy_id
+    inner join policies on own.policy_id = policies.policy_id
+    inner join core_dossiers on own.dossier_code = core_dossiers.dossier_code
+    left join asked_at_midnight on own.dossier_code = asked_at_midnight.dossier_code
     where
         (
             sets.attribution <> policies.attribution
@@ -92,6 +101,7 @@ select
     read_again.base_code::text as base_code,
     read_again.policy_id::text as policy_id,
     read_again.unit_code::text as unit_code,
+    own.unit_code::text as own_unit_code,
     read_again.result_on::date as result_on,
     read_again.status_code::text as status_code,
     coalesce(read_again.is_excluded, false)::boolean as is_excluded,

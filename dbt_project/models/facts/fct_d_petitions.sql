@@ -1,5 +1,5 @@
 -- Grain: one row per period and unit with a portal row for the whole period: index D, and the score computed again.
-{{ config(unique_key=['period_code', 'unit_code']) }}
+{{ config(unique_key=['period_code', 'unit_code'], post_hook="{{ note_periods() }}") }}
 
 with windows as (
     select * from {{ ref('core_unit_window') }}

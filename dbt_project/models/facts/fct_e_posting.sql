@@ -1,5 +1,5 @@
 -- Grain: one row per period, unit and place where the unit must post: index E, the latest valid check.
-{{ config(unique_key=['period_code', 'unit_code', 'place_code']) }}
+{{ config(unique_key=['period_code', 'unit_code', 'place_code'], post_hook="{{ note_periods() }}") }}
 
 with windows as (
     select * from {{ ref('core_unit_window') }}

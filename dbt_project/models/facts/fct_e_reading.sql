@@ -1,5 +1,8 @@
 -- Grain: one row per period, unit, place where the unit must post and reading of index E.
-{{ config(unique_key=['period_code', 'unit_code', 'place_code', 'set_code']) }}
+{{ config(
+    unique_key=['period_code', 'unit_code', 'place_code', 'set_code'],
+    post_hook="{{ note_periods() }}",
+) }}
 
 with windows as (
     select * from {{ ref('core_unit_window') }}

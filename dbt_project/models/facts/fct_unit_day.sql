@@ -1,56 +1,106 @@
--- Grain: one row per unit and day with an event of index A, B or C: their sums.
-{{ config(unique_key=['unit_code', 'event_on']) }}
+-- Grain: one row per unit and day with an event of index A, B or C: their sums under the policy of the day.
+{{ config(
+    unique_key=['unit_code', 'event_on'],
+    scope="(held.unit_code, held.event_on) in (" ~ touched_cells(['result', 'rating']) ~ ")",
+    looks_up=true,
+) }}
 
-with a as (
+with policies as (
+    select * from {{ ref('dim_policy_parameter') }}
+),
+
+a_cases as (
+    select * from {{ ref('fct_unit_day_a_case') }}
+    where
+        base_code = 'own'
+        {%- if is_increment() %}
+        and (unit_code, event_on) in ({{ touched_cells(['result', 'rating']) }})
+        {%- endif %}
+),
+
+b_cases as (
+    select * from {{ ref('fct_unit_day_b_case') }}
+    where
+        base_code = 'own'
+        {%- if is_increment() %}
+        and (unit_code, event_on) in ({{ touched_cells(['result', 'rating']) }})
+        {%- endif %}
+),
+
+-- Which rating of a dossier is its last of the day may be seen in another unit's cell only.
+c_cases as (
+    select * from {{ ref('fct_unit_day_c_case') }}
+    {%- if is_increment() %}
+    where event_on in ({{ touched_days(['result', 'rating']) }})
+    {%- endif %}
+),
+
+a as (
     select
-        unit_code,
-        result_on as event_on,
-        coalesce(sum(point), 0) as a_points,
-        count(point) as a_dossiers,
-        count(exclusion_reason) as a_excluded
-    from {{ ref('fct_a_timeliness') }}
-    where unit_code is not null
-    group by unit_code, result_on
+        a_cases.unit_code,
+        a_cases.event_on,
+        coalesce(sum(a_cases.dossiers * {{ a_point('a_cases.lateness', 'policies') }}), 0) as points,
+        coalesce(sum(a_cases.dossiers) filter (where a_cases.lateness <> 'excluded'), 0) as dossiers,
+        coalesce(sum(a_cases.dossiers) filter (where a_cases.lateness = 'excluded'), 0) as excluded
+    from a_cases
+    inner join policies
+        on
+            a_cases.event_on >= policies.valid_from
+            and (policies.valid_to is null or a_cases.event_on < policies.valid_to)
+    group by a_cases.unit_code, a_cases.event_on
+),
+
+b_judged as (
+    select
+        b_cases.unit_code,
+        b_cases.event_on,
+        b_cases.dossiers,
+        b_cases.is_excluded,
+        {{ b_is_left_out('b_cases', 'policies') }} as is_left_out,
+        {{ b_point('b_cases', 'policies') }} as point
+    from b_cases
+    inner join policies
+        on
+            b_cases.event_on >= policies.valid_from
+            and (policies.valid_to is null or b_cases.event_on < policies.valid_to)
 ),
 
 b as (
     select
         unit_code,
-        result_on as event_on,
-        coalesce(sum(point), 0) as b_points,
-        count(point) as b_dossiers,
-        count(exclusion_reason) as b_excluded,
-        count(*) filter (where exclusion_reason = 'not_returned') as b_not_returned
-    from {{ ref('fct_b_guidance') }}
-    where unit_code is not null
-    group by unit_code, result_on
+        event_on,
+        coalesce(sum(dossiers * point) filter (where not is_excluded and not is_left_out), 0) as points,
+        coalesce(sum(dossiers) filter (where not is_excluded and not is_left_out), 0) as dossiers,
+        coalesce(sum(dossiers) filter (where is_excluded or is_left_out), 0) as excluded,
+        coalesce(sum(dossiers) filter (where not is_excluded and is_left_out), 0) as not_returned
+    from b_judged
+    group by unit_code, event_on
 ),
 
+{{ attitude('policies') }},
+
 c as (
-    select
-        unit_code,
-        rated_on as event_on,
-        coalesce(sum(point), 0) as c_points,
-        count(point) as c_ratings,
-        count(exclusion_reason) as c_excluded
-    from {{ ref('fct_c_attitude') }}
-    where unit_code is not null
-    group by unit_code, rated_on
+    select * from c_days
+    where
+        unit_code <> ''
+        {%- if is_increment() %}
+        and (unit_code, event_on) in ({{ touched_cells(['result', 'rating']) }})
+        {%- endif %}
 )
 
 select
     coalesce(a.unit_code, b.unit_code, c.unit_code)::text as unit_code,
     coalesce(a.event_on, b.event_on, c.event_on)::date as event_on,
-    coalesce(a.a_points, 0)::numeric(18, 6) as a_points,
-    coalesce(a.a_dossiers, 0)::bigint as a_dossiers,
-    coalesce(a.a_excluded, 0)::bigint as a_excluded,
-    coalesce(b.b_points, 0)::numeric(18, 6) as b_points,
-    coalesce(b.b_dossiers, 0)::bigint as b_dossiers,
-    coalesce(b.b_excluded, 0)::bigint as b_excluded,
-    coalesce(b.b_not_returned, 0)::bigint as b_not_returned,
-    coalesce(c.c_points, 0)::numeric(18, 6) as c_points,
-    coalesce(c.c_ratings, 0)::bigint as c_ratings,
-    coalesce(c.c_excluded, 0)::bigint as c_excluded
+    coalesce(a.points, 0)::numeric(18, 6) as a_points,
+    coalesce(a.dossiers, 0)::bigint as a_dossiers,
+    coalesce(a.excluded, 0)::bigint as a_excluded,
+    coalesce(b.points, 0)::numeric(18, 6) as b_points,
+    coalesce(b.dossiers, 0)::bigint as b_dossiers,
+    coalesce(b.excluded, 0)::bigint as b_excluded,
+    coalesce(b.not_returned, 0)::bigint as b_not_returned,
+    coalesce(c.points, 0)::numeric(18, 6) as c_points,
+    coalesce(c.ratings, 0)::bigint as c_ratings,
+    coalesce(c.repeated, 0)::bigint as c_excluded
 from a
 full join b on a.unit_code = b.unit_code and a.event_on = b.event_on
 full join c on coalesce(a.unit_code, b.unit_code) = c.unit_code and coalesce(a.event_on, b.event_on) = c.event_on

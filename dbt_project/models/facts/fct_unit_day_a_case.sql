@@ -1,11 +1,26 @@
 -- Grain: one row per unit, day and kind of case of index A: how many dossiers; under another reading, how many more or fewer.
-{{ config(unique_key=['unit_code', 'event_on', 'base_code', 'status_code', 'lateness', 'is_inherited_overdue']) }}
+{{ config(
+    unique_key=['unit_code', 'event_on', 'base_code', 'status_code', 'lateness', 'is_inherited_overdue'],
+    scope="(held.unit_code, held.event_on) in (" ~ touched_cells('result') ~ ")",
+    looks_up=true,
+) }}
 
 with own as (
     select * from {{ ref('fct_a_timeliness') }}
+    {%- if is_increment() %}
+    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    {%- endif %}
 ),
 
 readings as (
+    select * from {{ ref('fct_a_reading') }}
+    {%- if is_increment() %}
+    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    {%- endif %}
+),
+
+-- What a reading takes away stands in the cell of the dossier itself.
+read_again as (
     select * from {{ ref('fct_a_reading') }}
 ),
 
@@ -33,13 +48,13 @@ cases as (
     select
         own.unit_code,
         own.result_on,
-        readings.base_code,
+        read_again.base_code,
         own.status_code,
         own.lateness,
         own.is_inherited_overdue,
         -1 as dossiers
-    from readings
-    inner join own on readings.dossier_code = own.dossier_code
+    from own
+    inner join read_again on own.dossier_code = read_again.dossier_code
 )
 
 select

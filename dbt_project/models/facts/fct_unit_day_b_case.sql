@@ -1,13 +1,28 @@
 -- Grain: one row per unit, day and kind of case of index B: how many dossiers; under another reading, how many more or fewer.
-{{ config(unique_key=[
-    'unit_code', 'event_on', 'base_code', 'status_code', 'is_excluded', 'return_count', 'permitted_returns',
-]) }}
+{{ config(
+    unique_key=[
+        'unit_code', 'event_on', 'base_code', 'status_code', 'is_excluded', 'return_count', 'permitted_returns',
+    ],
+    scope="(held.unit_code, held.event_on) in (" ~ touched_cells('result') ~ ")",
+    looks_up=true,
+) }}
 
 with own as (
     select * from {{ ref('fct_b_guidance') }}
+    {%- if is_increment() %}
+    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    {%- endif %}
 ),
 
 readings as (
+    select * from {{ ref('fct_b_reading') }}
+    {%- if is_increment() %}
+    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    {%- endif %}
+),
+
+-- What a reading takes away stands in the cell of the dossier itself.
+read_again as (
     select * from {{ ref('fct_b_reading') }}
 ),
 
@@ -37,14 +52,14 @@ cases as (
     select
         own.unit_code,
         own.result_on,
-        readings.base_code,
+        read_again.base_code,
         own.status_code,
         own.is_excluded,
         own.return_count,
         own.permitted_returns,
         -1 as dossiers
-    from readings
-    inner join own on readings.dossier_code = own.dossier_code
+    from own
+    inner join read_again on own.dossier_code = read_again.dossier_code
 )
 
 select

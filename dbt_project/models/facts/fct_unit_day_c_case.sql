@@ -1,10 +1,19 @@
 -- Grain: one row per unit, day and kind of rating, whatever the policy counts; ratings of one dossier on one day stand singly.
-{{ config(unique_key=[
-    'unit_code', 'event_on', 'question_code', 'is_city_system', 'status_code', 'level_class', 'dossier_code', 'recency',
-]) }}
+{{ config(
+    unique_key=[
+        'unit_code', 'event_on', 'question_code', 'is_city_system', 'status_code', 'level_class', 'dossier_code', 'recency',
+    ],
+    scope="held.event_on in (" ~ touched_rating_days() ~ ")",
+    looks_up=true,
+    indexes=[{'columns': ['event_on']}],
+    post_hook="{{ note_cells([['rating', 'unit_code', 'event_on']]) }}",
+) }}
 
 with ratings as (
     select * from {{ ref('core_rating') }}
+    {%- if is_increment() %}
+    where rated_on in ({{ touched_rating_days() }})
+    {%- endif %}
 ),
 
 channels as (
@@ -16,15 +25,22 @@ dossiers as (
     where result_at is not null
 ),
 
--- Which rating of a dossier is its last of the day depends on which of them count: they are told apart by their order.
+-- Which rating of a dossier is its last of the day depends on which of them count: they are told apart by their order. Only
+-- answers to one question can stand in each other's way, and ratings without a question in the way of all.
 ordered as (
     select
         ratings.*,
-        count(*) over same_day as turns,
+        ratings.dossier_code is not null
+        and (
+            count(*) over same_question > 1
+            or (count(*) over same_day > 1 and bool_or(not ratings.has_question) over same_day)
+        ) as is_one_of_several,
         row_number() over (same_day order by ratings.rated_at desc, ratings.rating_id collate "C" desc) -- noqa: RF02,RF03
             as recency
     from ratings
-    window same_day as (partition by ratings.dossier_code, ratings.rated_on)
+    window
+        same_day as (partition by ratings.dossier_code, ratings.rated_on),
+        same_question as (partition by ratings.dossier_code, ratings.rated_on, ratings.question_code)
 ),
 
 described as (
@@ -36,8 +52,8 @@ described as (
         channels.is_city_system,
         dossiers.status_code,
         ordered.level_class,
-        case when ordered.dossier_code is not null and ordered.turns > 1 then ordered.dossier_code end as dossier_code,
-        case when ordered.dossier_code is not null and ordered.turns > 1 then ordered.recency else 0 end as recency
+        case when ordered.is_one_of_several then ordered.dossier_code end as dossier_code,
+        case when ordered.is_one_of_several then ordered.recency else 0 end as recency
     from ordered
     left join channels on ordered.channel_code = channels.channel_code
     left join dossiers on ordered.dossier_code = dossiers.dossier_code

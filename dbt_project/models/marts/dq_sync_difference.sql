@@ -1,12 +1,15 @@
 -- Grain: one row per dossier on which the city's system and the national portal differ, or that only one of them has.
-{{ config(alias='sync_difference', unique_key='pair_code') }}
+{{ config(
+    alias='sync_difference',
+    unique_key='pair_code',
+    post_hook="{{ note_cells([
+        ['receipt', 'city_unit_code', 'city_received_on'],
+        ['receipt', 'portal_unit_code', 'portal_received_on'],
+    ]) }}",
+) }}
 
-with city as (
-    select * from {{ ref('core_dossier') }}
-),
-
-portal as (
-    select * from {{ ref('core_dossier_sync') }}
+with compared as (
+    select * from {{ ref('fct_sync_difference') }}
 ),
 
 statuses as (
@@ -40,40 +43,6 @@ reads as (
     having
         count(batches.window_end) filter (where batches.feed = 'dossier') > 0
         and count(batches.window_end) filter (where batches.feed = 'dossier_sync') > 0
-),
-
-compared as (
-    select
-        city.dossier_code as city_code,
-        portal.dossier_code as portal_code,
-        city.resolving_unit_code as city_unit_code,
-        portal.resolving_unit_code as portal_unit_code,
-        city.received_on as city_received_on,
-        portal.received_on as portal_received_on,
-        city.status_code as city_status_code,
-        portal.status_code as portal_status_code,
-        city.updated_at as city_updated_at,
-        portal.updated_at as portal_updated_at,
-        -- What a dossier is known by when its code was replaced; a receipt known by the day is too little for that.
-        case
-            when city.dossier_code is not null and portal.dossier_code is not null then null
-            when coalesce(city.received_at_is_date, portal.received_at_is_date) then null
-            when
-                {{ local_time('coalesce(city.received_at, portal.received_at)') }}
-                = date_trunc('day', {{ local_time('coalesce(city.received_at, portal.received_at)') }})
-                then null
-            else
-                coalesce(city.procedure_code, portal.procedure_code)
-                || '|' || coalesce(city.resolving_unit_code, portal.resolving_unit_code)
-                || '|' || coalesce(city.received_at, portal.received_at)::text
-        end as likeness
-    from city
-    full join portal on city.dossier_code = portal.dossier_code
-    where
-        city.dossier_code is null
-        or portal.dossier_code is null
-        or (city.resolving_unit_code, city.received_on, city.status_code)
-        is distinct from (portal.resolving_unit_code, portal.received_on, portal.status_code)
 ),
 
 alike as (

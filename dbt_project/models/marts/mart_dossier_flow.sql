@@ -1,10 +1,17 @@
 -- Grain: one row per period and unit: what came in, what became of it, and what index A does not show.
-{{ config(alias='dossier_flow', unique_key=['period_code', 'unit_code']) }}
+{{ config(
+    alias='dossier_flow',
+    unique_key=['period_code', 'unit_code'],
+    scope="held.period_code in (" ~ touched_flow_periods() ~ ")",
+) }}
 
 {%- set outcomes = ['resolved', 'stopped', 'withdrawn', 'not_accepted', 'without_moment'] %}
 
 with windows as (
     select * from {{ ref('core_unit_window') }}
+    {%- if is_increment() %}
+    where period_code in ({{ touched_flow_periods() }})
+    {%- endif %}
 ),
 
 flows as (

@@ -1,5 +1,9 @@
 -- Grain: one row per period, unit, index that it owes and set of readings of the parameters that touch it: the index so read.
-{{ config(alias='index_reading', unique_key=['period_code', 'unit_code', 'index_code', 'set_code']) }}
+{{ config(
+    alias='index_reading',
+    unique_key=['period_code', 'unit_code', 'index_code', 'set_code'],
+    scope="held.period_code in (" ~ touched_periods(['result', 'rating']) ~ ")",
+) }}
 
 with duties as (
     select * from {{ ref('index_duty') }}
@@ -8,6 +12,9 @@ with duties as (
 
 unit_windows as (
     select * from {{ ref('core_unit_window') }}
+    {%- if is_increment() %}
+    where period_code in ({{ touched_periods(['result', 'rating']) }})
+    {%- endif %}
 ),
 
 policies as (
@@ -26,7 +33,7 @@ b_cases as (
     select * from {{ ref('fct_unit_day_b_case') }}
 ),
 
-c_cases as (
+c_all as (
     select * from {{ ref('fct_unit_day_c_case') }}
 ),
 
@@ -145,68 +152,85 @@ b as (
     group by period_code, unit_code, index_code, set_code
 ),
 
--- Ratings that answer the question of a set and came by one of its channels, under the policy of their day.
-c_counted as (
+-- Most ratings stand alone: they are summed before they are read in every way.
+c_sums as (
     select
-        c_cases.unit_code,
-        c_cases.event_on,
-        c_cases.ratings,
-        sets.policy_id,
-        sets.set_code,
-        case
-            when c_cases.level_class = 'good' then 1
-            when c_cases.level_class = 'middle' then (sets.c_middle_level = 'good')::integer
-            else 0
-        end as point,
-        sets.c_repeat = 'last_per_dossier_day' and c_cases.recency > min(c_cases.recency) over (
-            partition by sets.policy_id, sets.set_code, c_cases.dossier_code, c_cases.event_on
-        ) as is_repeated
-    from c_cases
-    inner join policies
+        windows.period_code,
+        windows.unit_code,
+        windows.policy_id,
+        c_all.question_code,
+        c_all.is_city_system,
+        c_all.status_code,
+        c_all.level_class,
+        sum(c_all.ratings) as ratings
+    from windows
+    inner join c_all
         on
-            c_cases.event_on >= policies.valid_from
-            and (policies.valid_to is null or c_cases.event_on < policies.valid_to)
-    inner join sets on policies.policy_id = sets.policy_id and sets.index_code = 'C'
-    where
-        (c_cases.question_code = '' or c_cases.question_code = sets.c_question)
-        and (
-            sets.c_channels = 'art9'
-            or (c_cases.is_city_system and c_cases.status_code = any(string_to_array(sets.result_statuses, ',')))
-        )
+            windows.unit_code = c_all.unit_code
+            and windows.window_start <= c_all.event_on
+            and windows.window_end > c_all.event_on
+    where c_all.dossier_code = ''
+    group by
+        windows.period_code, windows.unit_code, windows.policy_id, c_all.question_code, c_all.is_city_system,
+        c_all.status_code, c_all.level_class
 ),
 
-c_days as (
+-- Those of one dossier on one day: which is the last depends on which of them count.
+c_cases as (
+    select * from c_all
+    where dossier_code <> ''
+),
+
+c_sets as (
+    select * from sets
+    where index_code = 'C'
+),
+
+{{ attitude('c_sets', also=['set_code']) }},
+
+c_counts as (
     select
-        unit_code,
-        event_on,
-        policy_id,
-        set_code,
-        sum(ratings * point) as points,
-        sum(ratings) as ratings
-    from c_counted
-    where not is_repeated
-    group by unit_code, event_on, policy_id, set_code
+        c_sums.period_code,
+        c_sums.unit_code,
+        c_sets.set_code,
+        c_sums.ratings * {{ c_point('c_sums', 'c_sets') }} as points,
+        c_sums.ratings
+    from c_sums
+    inner join c_sets on c_sums.policy_id = c_sets.policy_id
+    where {{ c_is_counted('c_sums', 'c_sets') }}
+    union all
+    select
+        windows.period_code,
+        windows.unit_code,
+        c_days.set_code,
+        c_days.points,
+        c_days.ratings
+    from windows
+    inner join c_days
+        on
+            windows.unit_code = c_days.unit_code
+            and windows.policy_id = c_days.policy_id
+            and windows.window_start <= c_days.event_on
+            and windows.window_end > c_days.event_on
 ),
 
 c as (
     select
         windows.period_code,
         windows.unit_code,
-        sets.index_code,
-        sets.set_code,
-        coalesce(sum(c_days.points), 0) as numerator,
-        coalesce(sum(c_days.ratings), 0) as denominator,
+        c_sets.index_code,
+        c_sets.set_code,
+        coalesce(sum(c_counts.points), 0) as numerator,
+        coalesce(sum(c_counts.ratings), 0) as denominator,
         false as is_full_when_empty
     from windows
-    inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'C'
-    left join c_days
+    inner join c_sets on windows.policy_id = c_sets.policy_id
+    left join c_counts
         on
-            windows.unit_code = c_days.unit_code
-            and sets.policy_id = c_days.policy_id
-            and sets.set_code = c_days.set_code
-            and windows.window_start <= c_days.event_on
-            and windows.window_end > c_days.event_on
-    group by windows.period_code, windows.unit_code, sets.index_code, sets.set_code
+            windows.period_code = c_counts.period_code
+            and windows.unit_code = c_counts.unit_code
+            and c_sets.set_code = c_counts.set_code
+    group by windows.period_code, windows.unit_code, c_sets.index_code, c_sets.set_code
 ),
 
 quotients as (

@@ -1,8 +1,15 @@
 -- Grain: one row per period, unit and index: who must be scored first, then what the data say.
-{{ config(alias='index_score', unique_key=['period_code', 'unit_code', 'index_code']) }}
+{{ config(
+    alias='index_score',
+    unique_key=['period_code', 'unit_code', 'index_code'],
+    scope="held.period_code in (" ~ touched_periods(['result', 'rating']) ~ ")",
+) }}
 
 with windows as (
     select * from {{ ref('core_unit_window') }}
+    {%- if is_increment() %}
+    where period_code in ({{ touched_periods(['result', 'rating']) }})
+    {%- endif %}
 ),
 
 policies as (

@@ -1,8 +1,15 @@
 -- Grain: one row per period and unit: the total K, its verdict and rank, or why there is none.
-{{ config(alias='k_score', unique_key=['period_code', 'unit_code']) }}
+{{ config(
+    alias='k_score',
+    unique_key=['period_code', 'unit_code'],
+    scope="held.period_code in (" ~ touched_periods(['result', 'rating']) ~ ")",
+) }}
 
 with windows as (
     select * from {{ ref('core_unit_window') }}
+    {%- if is_increment() %}
+    where period_code in ({{ touched_periods(['result', 'rating']) }})
+    {%- endif %}
 ),
 
 units as (
@@ -19,6 +26,9 @@ policies as (
 
 indices as (
     select * from {{ ref('mart_index_score') }}
+    {%- if is_increment() %}
+    where period_code in ({{ touched_periods(['result', 'rating']) }})
+    {%- endif %}
 ),
 
 petitions as (
@@ -27,6 +37,9 @@ petitions as (
 
 sensitivity as (
     select * from {{ ref('mart_k_sensitivity') }}
+    {%- if is_increment() %}
+    where period_code in ({{ touched_periods(['result', 'rating']) }})
+    {%- endif %}
 ),
 
 maxima as (

@@ -1,24 +1,36 @@
 -- Grain: one row per measure, unit, day of the event and day of the load that first told of it.
-{{ config(alias='late_data', unique_key=['measure', 'unit_code', 'event_on', 'loaded_on']) }}
+{{ config(
+    alias='late_data',
+    unique_key=['measure', 'unit_code', 'event_on', 'loaded_on'],
+    scope="(replace(held.unit_code, 'unknown', ''), held.event_on) in ("
+        ~ touched_cells(['receipt', 'result', 'rating', 'petition']) ~ ")",
+    looks_up=true,
+) }}
 
-with dossiers as (
-    select * from {{ ref('core_dossier') }}
+-- A rating that counts since its dossier changed is noted there. depends_on: {{ ref('fct_unit_day_c_case') }}
+{%- set kinds = ['receipt', 'result', 'rating', 'petition'] %}
+
+with core_dossiers as (
+    {{ of_touched_cells(ref('core_dossier'), 'resolving_unit_code', 'received_on', kinds) }}
 ),
 
 results as (
-    select * from {{ ref('fct_a_timeliness') }}
+    {{ of_touched_cells(ref('fct_dossier'), 'unit_code', 'result_on', kinds) }}
 ),
 
 ratings as (
-    select * from {{ ref('core_rating') }}
+    {{ of_touched_cells(ref('core_rating'), 'unit_code', 'rated_on', kinds) }}
 ),
 
 attitudes as (
-    select * from {{ ref('fct_c_attitude') }}
+    select * from {{ ref('fct_c_population') }}
+    {%- if is_increment() %}
+    where rated_on in ({{ touched_days(kinds) }})
+    {%- endif %}
 ),
 
 petitions as (
-    select * from {{ ref('core_petition') }}
+    {{ of_touched_cells(ref('core_petition'), 'unit_code', 'received_on', kinds) }}
 ),
 
 batches as (
@@ -33,29 +45,29 @@ told as (
         received_on as event_on,
         first_batch_id as batch_id,
         count(*) as record_count
-    from dossiers
+    from core_dossiers
     where received_on is not null
     group by resolving_unit_code, received_on, first_batch_id
     union all
     select
         'dossier_resolved' as measure,
-        results.unit_code,
-        results.result_on as event_on,
-        dossiers.first_result_batch_id as batch_id,
+        unit_code,
+        result_on as event_on,
+        first_result_batch_id as batch_id,
         count(*) as record_count
     from results
-    inner join dossiers on results.dossier_code = dossiers.dossier_code
-    group by results.unit_code, results.result_on, dossiers.first_result_batch_id
+    where is_result
+    group by unit_code, result_on, first_result_batch_id
     union all
     select
         'rating' as measure,
-        attitudes.unit_code,
-        attitudes.rated_on as event_on,
+        ratings.unit_code,
+        ratings.rated_on as event_on,
         ratings.first_batch_id as batch_id,
         count(*) as record_count
-    from attitudes
-    inner join ratings on attitudes.rating_id = ratings.rating_id
-    group by attitudes.unit_code, attitudes.rated_on, ratings.first_batch_id
+    from ratings
+    inner join attitudes on ratings.rating_id = attitudes.rating_id
+    group by ratings.unit_code, ratings.rated_on, ratings.first_batch_id
     union all
     select
         'petition' as measure,

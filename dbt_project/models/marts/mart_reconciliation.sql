@@ -1,12 +1,18 @@
 -- Grain: one row per unit, day of receipt, status and reason: dossiers of the city and of the national portal.
-{{ config(alias='reconciliation', unique_key=['unit_code', 'received_on', 'status_code', 'reason']) }}
+{{ config(
+    alias='reconciliation',
+    unique_key=['unit_code', 'received_on', 'status_code', 'reason'],
+    scope="(replace(held.unit_code, 'unknown', ''), coalesce(nullif(held.received_on, '1900-01-01'), '-infinity')) in ("
+        ~ touched_cells('receipt') ~ ")",
+    looks_up=true,
+) }}
 
 with city as (
-    select * from {{ ref('core_dossier') }}
+    {{ of_touched_cells(ref('core_dossier'), 'resolving_unit_code', 'received_on', 'receipt') }}
 ),
 
 portal as (
-    select * from {{ ref('core_dossier_sync') }}
+    {{ of_touched_cells(ref('core_dossier_sync'), 'resolving_unit_code', 'received_on', 'receipt') }}
 ),
 
 differences as (
@@ -90,6 +96,11 @@ counted as (
         sum(moved.portal_count) as portal_count
     from moved
     cross join reads
+    {%- if is_increment() %}
+    where
+        (coalesce(moved.unit_code, ''), coalesce(moved.received_on, '-infinity'))
+        in ({{ touched_cells('receipt') }})
+    {%- endif %}
     group by moved.unit_code, moved.received_on, moved.status_code, moved.reason
 )
 

@@ -1,10 +1,6 @@
 -- Evaluations of units by their competent authority (Articles 5.3, 7.3, 8.3).
 with sheets as (
     {{ version_in_force(source('raw', 'authority_evaluation')) }}
-),
-
-code as (
-    {{ targets_by_code('institutional') }}
 )
 
 select
@@ -12,10 +8,10 @@ select
     sheets.batch_id,
     sheets.first_batch_id,
     sheets.sheet_id,
-    {{ target_of('unit', 'sheets.unit_source_code') }} as unit_code,
-    {{ target_of('unit', 'sheets.evaluator_source_code') }} as evaluator_unit_code,
+    {{ target_of('institutional', 'unit', 'sheets.unit_source_code') }} as unit_code,
+    {{ target_of('institutional', 'unit', 'sheets.evaluator_source_code') }} as evaluator_unit_code,
     sheets.period_code,
-    {{ target_of('criterion', 'sheets.criterion_code') }} as criterion_code,
+    {{ target_of('institutional', 'criterion', 'sheets.criterion_code') }} as criterion_code,
     sheets.score,
     sheets.max_score,
     sheets.rank,

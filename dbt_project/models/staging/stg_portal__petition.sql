@@ -1,10 +1,6 @@
 -- Petitions that the national portal passed on: the version in force of each.
 with petitions as (
     {{ version_in_force(source('raw', 'petition')) }}
-),
-
-code as (
-    {{ targets_by_code('portal') }}
 )
 
 select
@@ -12,9 +8,9 @@ select
     petitions.batch_id,
     petitions.first_batch_id,
     petitions.petition_id,
-    {{ target_of('unit', 'petitions.unit_source_code') }} as unit_code,
-    {{ target_of('petition_subject', 'petitions.subject_code') }} as subject_code,
-    {{ target_of('petition_status', 'petitions.status_code') }} as status_code,
+    {{ target_of('portal', 'unit', 'petitions.unit_source_code') }} as unit_code,
+    {{ target_of('portal', 'petition_subject', 'petitions.subject_code') }} as subject_code,
+    {{ target_of('portal', 'petition_status', 'petitions.status_code') }} as status_code,
     petitions.received_at,
     petitions.due_at,
     coalesce(petitions.due_at_is_date, false) as due_at_is_date,

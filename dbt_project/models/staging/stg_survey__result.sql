@@ -1,10 +1,6 @@
 -- Surveys of social organisations, summed by unit and question (Articles 5.5, 7.4, 17).
 with results as (
     {{ version_in_force(source('raw', 'survey_result')) }}
-),
-
-code as (
-    {{ targets_by_code('survey') }}
 )
 
 select
@@ -12,8 +8,8 @@ select
     results.batch_id,
     results.first_batch_id,
     results.result_id,
-    {{ target_of('unit', 'results.unit_source_code') }} as unit_code,
-    {{ target_of('organisation', 'results.organisation_code') }} as organisation_code,
+    {{ target_of('survey', 'unit', 'results.unit_source_code') }} as unit_code,
+    {{ target_of('survey', 'organisation', 'results.organisation_code') }} as organisation_code,
     results.survey_code,
     results.question_code,
     results.respondent_count,

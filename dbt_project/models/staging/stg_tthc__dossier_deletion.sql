@@ -1,26 +1,15 @@
 -- Dossiers whose newest version is a deletion.
-with deletions as (
-    select
-        record_key,
-        batch_id
-    from {{ source('raw', 'dossier') }}
-    where {{ as_of() }} and op = 'delete'
-),
-
-versions as (
-    select
-        record_key,
-        batch_id
-    from {{ source('raw', 'dossier') }}
-    where {{ as_of() }}
-)
-
 select
     deletions.record_key,
     deletions.batch_id
-from deletions
+from {{ source('raw', 'dossier') }} as deletions
 where
-    not exists (
-        select 1 from versions
-        where versions.record_key = deletions.record_key and versions.batch_id > deletions.batch_id
+    deletions.{{ as_of() }}
+    and deletions.op = 'delete'
+    and not exists (
+        select 1 from {{ source('raw', 'dossier') }} as newer
+        where
+            newer.{{ as_of() }}
+            and newer.record_key = deletions.record_key
+            and newer.batch_id > deletions.batch_id
     )

@@ -1,13 +1,4 @@
 -- Every version of every dossier that the build may see, codes mapped to ours.
-with versions as (
-    select * from {{ source('raw', 'dossier') }}
-    where {{ as_of() }}
-),
-
-code as (
-    {{ targets_by_code('tthc') }}
-)
-
 select
     versions.record_key,
     versions.batch_id,
@@ -16,8 +7,8 @@ select
     versions.procedure_code as source_procedure_code,
     -- A local suffix follows the first two parts: 1.001193.000.00.00.H29.
     coalesce(substring(versions.procedure_code from '^[^.]+\.[^.]+'), versions.procedure_code) as procedure_code,
-    {{ target_of('channel', 'versions.channel_code') }} as channel_code,
-    {{ target_of('dossier_status', 'versions.status_code') }} as status_code,
+    {{ target_of('tthc', 'channel', 'versions.channel_code') }} as channel_code,
+    {{ target_of('tthc', 'dossier_status', 'versions.status_code') }} as status_code,
     versions.received_at,
     coalesce(versions.received_at_is_date, false) as received_at_is_date,
     versions.due_at,
@@ -26,11 +17,20 @@ select
     coalesce(versions.returned_at_is_date, false) as returned_at_is_date,
     versions.finished_at,
     coalesce(versions.finished_at_is_date, false) as finished_at_is_date,
-    {{ target_of('unit', 'versions.resolving_unit_source_code') }} as resolving_unit_code,
-    {{ target_of('unit', 'versions.receiving_unit_source_code') }} as receiving_unit_code,
+    {{ target_of('tthc', 'unit', 'versions.resolving_unit_source_code') }} as resolving_unit_code,
+    {{ target_of('tthc', 'unit', 'versions.receiving_unit_source_code') }} as receiving_unit_code,
     coalesce(versions.is_interlinked, false) as is_interlinked,
     coalesce(versions.is_dummy_identity, false) as is_dummy_identity,
     coalesce(versions.is_test_record, false) as is_test_record,
     versions.updated_at,
-    versions.supplements
-from versions
+    -- What the steps led to.
+    case
+        when jsonb_typeof(versions.steps) = 'array'
+            then
+                (
+                    select string_agg({{ target_of('tthc', 'dossier_status', "item.content ->> 'status_code'") }}, ',')
+                    from jsonb_array_elements(versions.steps) as item (content)
+                )
+    end as step_status_codes
+from {{ source('raw', 'dossier') }} as versions
+where versions.{{ as_of() }}

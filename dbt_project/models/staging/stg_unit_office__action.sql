@@ -1,10 +1,6 @@
 -- Remedies that units promised (Article 12.2).
 with actions as (
     {{ version_in_force(source('raw', 'unit_action')) }}
-),
-
-code as (
-    {{ targets_by_code('unit_office') }}
 )
 
 select
@@ -12,9 +8,9 @@ select
     actions.batch_id,
     actions.first_batch_id,
     actions.action_id,
-    {{ target_of('unit', 'actions.unit_source_code') }} as unit_code,
+    {{ target_of('unit_office', 'unit', 'actions.unit_source_code') }} as unit_code,
     actions.explanation_id,
-    {{ target_of('remedy', 'actions.remedy_code') }} as remedy_code,
+    {{ target_of('unit_office', 'remedy', 'actions.remedy_code') }} as remedy_code,
     actions.due_on,
     actions.done_on,
     actions.evidence_no

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from hailong.errors import PermanentError, TransientError
 from hailong.settings import Settings
-from hailong.warehouse import constraints, dbt, rules
+from hailong.warehouse import constraints, dbt, increments, rules
 from hailong.warehouse.connect import connect
 
 LOCK = 104_002  # advisory lock: one build at a time (loads have 104_001 and go on meanwhile)
@@ -23,12 +23,15 @@ SCHEMAS = ("marts", "facts", "core", "staging", "rules")
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build did. `schema_prefix`: empty, or `asof_<batch>_` for a past state built beside the real one."""
+    """What a build did. `since_batch`: it looked again at what later batches told of; None: at everything.
+    `schema_prefix`: empty, or `asof_<batch>_` for a past state built beside the real one.
+    """
 
     build_id: int
     as_of_batch: int
     rules_sha256: str
     full_refresh: bool
+    since_batch: int | None
     schema_prefix: str
     seconds: float
     nodes: int
@@ -43,8 +46,9 @@ def build(
 ) -> BuildResult:
     """Build rules, staging, core, facts and marts from the raw rows with `batch_id <= as_of` (default: all there are).
 
-    An `as_of` older than the last succeeded build goes into scratch schemas and leaves the real ones alone. `full`
-    drops and makes all tables again; a changed rule set does the same, said aloud.
+    Looks again at the records that a batch since the last finished build told of, and at the cells and periods they lie
+    in. `full` drops and makes all tables again; so does a changed rule set or register, said aloud. Both give the same
+    rows. An `as_of` older than the last finished build goes into scratch schemas and leaves the real ones alone.
     TransientError when another build is running; PermanentError when a model, a test or a constraint fails.
     """
     tell = progress or (lambda text: None)
@@ -54,12 +58,16 @@ def build(
         as_of_batch = _as_of(connection, as_of)
         prefix = _prefix(connection, as_of_batch)
         sha256, _ = rules.pack(settings)
-        full = full or bool(prefix) or _rules_changed(connection, sha256, tell)
-        build_id = _start(connection, as_of_batch, sha256, full, prefix)
-        tell(f"build {build_id}: batches up to {as_of_batch}, rule set {sha256[:12]}{', full' if full else ''}")
+        since = None if full or prefix else increments.since(connection, settings, as_of_batch, sha256, tell)
+        build_id = _start(connection, as_of_batch, sha256, since, prefix, settings.timezone)
+        told = "full" if since is None else f"what batches after {since} told of"
+        tell(f"build {build_id}: batches up to {as_of_batch}, rule set {sha256[:12]}, {told}")
         try:
-            if full:
+            if since is None:
                 drop_tables(connection, prefix)
+            else:
+                touched = increments.touch(connection, since, as_of_batch)
+                tell(f"build {build_id}: {touched:,} records to look at again")
             run = _dbt(settings, connection, build_id, as_of_batch, prefix, progress)
             proved = constraints.prove(connection, run.manifest)
         except BaseException as error:
@@ -70,10 +78,13 @@ def build(
                     f"the warehouse went away during build {build_id}: {error}. Build again."
                 ) from error
             raise
-        _finish(connection, build_id, "succeeded", None)
+        with connection.transaction():
+            if not prefix:
+                increments.forget(connection)
+            _finish(connection, build_id, "succeeded", None)
     seconds = time.monotonic() - began
     tell(f"build {build_id}: {len(run.nodes)} nodes in {seconds:.1f} s, {proved} constraints proved")
-    return BuildResult(build_id, as_of_batch, sha256, full, prefix, seconds, len(run.nodes), proved)
+    return BuildResult(build_id, as_of_batch, sha256, since is None, since, prefix, seconds, len(run.nodes), proved)
 
 
 def scratch_prefix(as_of_batch: int) -> str:
@@ -158,22 +169,13 @@ def _prefix(connection: psycopg.Connection, as_of_batch: int) -> str:
     return scratch_prefix(as_of_batch) if as_of_batch < held else ""
 
 
-def _rules_changed(connection: psycopg.Connection, sha256: str, tell: dbt.Progress) -> bool:
-    """Against the last build of the real schemas, finished or not: their tables have its shape."""
+def _start(
+    connection: psycopg.Connection, as_of_batch: int, sha256: str, since: int | None, prefix: str, timezone: str
+) -> int:
     row = connection.execute(
-        "select build_id, rules_sha256 from ops.build where schema_prefix = '' order by build_id desc limit 1"
-    ).fetchone()
-    if row is None or row[1] == sha256:
-        return False
-    tell(f"the rule set changed since build {row[0]}: full refresh")
-    return True
-
-
-def _start(connection: psycopg.Connection, as_of_batch: int, sha256: str, full: bool, prefix: str) -> int:
-    row = connection.execute(
-        "insert into ops.build (as_of_batch, rules_sha256, full_refresh, schema_prefix) values (%s, %s, %s, %s) "
-        "returning build_id",
-        (as_of_batch, sha256, full, prefix),
+        "insert into ops.build (as_of_batch, rules_sha256, full_refresh, since_batch, schema_prefix, timezone) "
+        "values (%s, %s, %s, %s, %s, %s) returning build_id",
+        (as_of_batch, sha256, since is None, since, prefix, timezone),
     ).fetchone()
     return int(row[0])  # type: ignore[index]
 
@@ -193,7 +195,7 @@ def _dbt(
     prefix: str,
     progress: dbt.Progress | None,
 ) -> dbt.DbtRun:
-    variables = {"as_of_batch": as_of_batch, "schema_prefix": prefix}
+    variables = {"as_of_batch": as_of_batch, "schema_prefix": prefix, "build_id": build_id}
     try:
         run = dbt.run(settings, ["build", "--exclude-resource-type", "unit_test"], variables, progress)
     except dbt.DbtFailed as error:

@@ -1,0 +1,27 @@
+{#
+  What comes out of a window or a distinct has no statistics: the planner takes it for a row or two and joins by nested
+  loop, rows times rows. Without that choice it hashes; where there is no other way it loops all the same. A model that
+  looks a few touched records up in a big table says `looks_up`: its incremental builds may loop.
+#}
+{% macro plan() -%}
+    {%- if model.config.materialized != 'view' and not (config.get('looks_up') and is_increment()) -%}
+    set local enable_nestloop = off
+    {%- endif -%}
+{%- endmacro %}
+
+{# Sums and joins after this table are planned by what is in it. #}
+{% macro look_at() -%}
+    {%- if model.config.materialized != 'view' -%}
+    analyze {{ this }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#
+  An increment asks more than once what was touched, and models beside it note more meanwhile: it sees one state throughout, or
+  it would delete in cells that it did not look at.
+#}
+{% macro one_state() -%}
+    {%- if is_increment() -%}
+    set transaction isolation level repeatable read
+    {%- endif -%}
+{%- endmacro %}

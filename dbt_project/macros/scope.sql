@@ -1,0 +1,106 @@
+{#
+  What an incremental build looks at again; a model uses these where `is_increment()`, a full build looks at everything.
+  `ops.touched_record`: records that a batch since the last finished build told of. `ops.touched_cell`, `ops.touched_period`:
+  what rows that changed since then lie in; tables note it themselves, by triggers, in the transaction of the change
+  (`note_cells`, `note_periods`), so that nothing that changes a row can forget it and a killed build leaves it to the next.
+#}
+{# A unit test has no `this`: it runs the query of a full build. #}
+{% macro is_increment() -%}
+    {%- if this and is_incremental() -%} true {%- endif -%}
+{%- endmacro %}
+
+{% macro touched_records(feeds) -%}
+    select record_key from ops.touched_record where feed in ('{{ ([feeds] if feeds is string else feeds) | join("', '") }}')
+{%- endmacro %}
+
+{# With the feed of each. #}
+{% macro touched_keys() -%}
+    select
+        touched.feed,
+        touched.record_key
+    from ops.touched_record as touched
+{%- endmacro %}
+
+{# A rating whose dossier changed may belong to another unit now. #}
+{% macro touched_ratings() -%}
+    {{ touched_records('rating') }}
+    union
+    select rating_id from core.core_rating where dossier_code in ({{ touched_records('dossier') }})
+{%- endmacro %}
+
+{# Cells are units and days; '' and -infinity stand for none. #}
+{% macro touched_cells(kinds) -%}
+    select distinct
+        unit_code,
+        day
+    from ops.touched_cell
+    where kind in ('{{ ([kinds] if kinds is string else kinds) | join("', '") }}')
+{%- endmacro %}
+
+{% macro touched_days(kinds) -%}
+    select touched.day
+    from ({{ touched_cells(kinds) }}) as touched
+{%- endmacro %}
+
+{# Days on which a rating changed, or the dossier of one. #}
+{% macro touched_rating_days() -%}
+    select day from ops.touched_cell where kind = 'rating'
+    union
+    select rated_on from core.core_rating where dossier_code in ({{ touched_records('dossier') }})
+{%- endmacro %}
+
+{# The periods with a row of theirs, or a cell of these kinds, that changed. #}
+{% macro touched_periods(kinds) -%}
+    select period_code from ops.touched_period
+    union
+    select periods.period_code
+    from core.dim_period as periods
+    inner join
+        (select distinct day from ops.touched_cell where kind in ('{{ kinds | join("', '") }}')) as touched
+        on periods.period_start <= touched.day and periods.period_end > touched.day
+{%- endmacro %}
+
+{# What is open at the end of a period depends on everything before it. #}
+{% macro touched_flow_periods() -%}
+    {{ touched_periods(['result', 'rating']) }}
+    union
+    select period_code from core.dim_period
+    where period_end > (select min(day) from ops.touched_cell where kind = 'flow' and day > '-infinity')
+{%- endmacro %}
+
+{# The rows of a relation, in an incremental build those in touched cells: lists by what is null, each found by its index. #}
+{% macro of_touched_cells(relation, unit, day, kinds) -%}
+    {%- if is_increment() -%}
+    {%- for has_unit, has_day in [(true, true), (true, false), (false, true), (false, false)] %}
+    select found.*
+    from {{ relation }} as found
+    inner join ({{ touched_cells(kinds) }}) as touched
+        on
+            found.{{ unit }} {{ '= touched.unit_code' if has_unit else "is null and touched.unit_code = ''" }}
+            and found.{{ day }} {{ '= touched.day' if has_day else "is null and touched.day = '-infinity'" }}
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+    {%- else -%}
+    select * from {{ relation }}
+    {%- endif -%}
+{%- endmacro %}
+
+{# Hook of a table that cells are summed from, or that is one: `cells` are kind, column of the unit, column of the day. #}
+{% macro note_cells(cells) -%}
+    {{ _note('cells', cells) }}
+{%- endmacro %}
+
+{# Hook of a table at the grain of periods. #}
+{% macro note_periods() -%}
+    {{ _note('periods', [['period_code']]) }}
+{%- endmacro %}
+
+{% macro _note(what, arguments) -%}
+    {%- if not is_increment() %}
+    {%- for event, rows in [('insert', 'new'), ('update', 'old'), ('update', 'new'), ('delete', 'old')] %}
+    create or replace trigger note_{{ what }}_{{ event }}_{{ rows }} after {{ event }} on {{ this }}
+    referencing {{ rows }} table as changed for each statement
+    execute function ops.note_{{ what }}({% for argument in arguments %}'{{ argument | join("', '") }}'{{ ', ' if not loop.last }}{% endfor %});
+    {%- endfor %}
+    {%- endif %}
+{%- endmacro %}

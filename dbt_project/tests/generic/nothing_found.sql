@@ -1,0 +1,4 @@
+{# A list of what went wrong is empty. #}
+{% test nothing_found(model) %}
+select * from {{ model }}
+{% endtest %}
