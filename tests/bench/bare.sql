@@ -65,15 +65,23 @@ procedure as not materialized (
     where op = 'upsert'
 ),
 
-day as not materialized (
+-- The calendar as lists: a day's place in them is its distance from the first one.
+calendar as (
     select
-        day,
-        is_working_day,
-        count(*) filter (where is_working_day) over (order by day) as working_day_number,
-        min(day) filter (where is_working_day) over (
-            order by day rows between current row and unbounded following
-        ) as term_ends_on
-    from rules.calendar_day
+        min(day) as first_day,
+        array_agg(working_day_number order by day) as numbers,
+        array_agg(term_ends_on order by day) as ends,
+        array_agg(day order by day) filter (where is_working_day) as working_days
+    from (
+        select
+            day,
+            is_working_day,
+            (count(*) filter (where is_working_day) over (order by day))::integer as working_day_number,
+            min(day) filter (where is_working_day) over (
+                order by day rows between current row and unbounded following
+            ) as term_ends_on
+        from rules.calendar_day
+    ) as numbered
 ),
 
 -- Codes by what they mean, as lists.
@@ -235,63 +243,65 @@ resolved as (
 ),
 
 -- Without a recorded due date the procedure's own limit counts, in working days after the day of receipt.
-limited as (
-    select
-        resolved.*,
-        recorded.due,
-        recorded.due[1] at time zone 'Asia/Ho_Chi_Minh' as due_local,
-        receipt.working_day_number as receipt_number,
-        case
-            when p.is_at_once and resolved.received_is_date then 0
-            when p.is_at_once then (resolved.received_local::time >= policy.at_once_cutoff)::integer
-            else p.limit_working_days
-        end as limit_days
-    from resolved
-    cross join policy
-    cross join lateral (select coalesce(resolved.restarted, resolved.first_due) as due) as recorded
-    left join procedure as p
-        on
-            recorded.due is null
-            and p.procedure_code = coalesce(substring(resolved.procedure_code from '^[^.]+\.[^.]+'), resolved.procedure_code)
-    left join day as receipt on recorded.due is null and resolved.received_local::date = receipt.day
-    offset 0
-),
-
 termed as (
     select
-        limited.*,
+        r.unit_code,
+        r.result_at,
+        r.result_local::date as event_on,
+        r.result_is_date,
+        r.due[1] as due_at,
         case
-            when limited.due is not null then limited.due_local::date
-            when limited.limit_days = 0 then limited.received_local::date
-            else limit_day.day
-        end as term_on
-    from limited
-    left join day as limit_day
-        on limit_day.is_working_day and limited.receipt_number + limited.limit_days = limit_day.working_day_number
+            when r.due is not null then r.due_local::date
+            when p.is_at_once and r.received_is_date then r.received_local::date
+            when p.is_at_once and r.received_local::time < (select policy.at_once_cutoff from policy) then r.received_local::date
+            else (select calendar.working_days from calendar)[
+                (select calendar.numbers from calendar)[r.received_local::date - (select calendar.first_day from calendar) + 1]
+                + case when p.is_at_once then 1 else p.limit_working_days end
+            ]
+        end as term_on,
+        r.result_is_date or r.due is null or r.due[2] is not null or r.due_local::time = '00:00' as is_by_date,
+        r.is_test_record
+        or coalesce(case
+            when r.received_is_date or r.result_is_date then r.received_local::date > r.result_local::date
+            else r.received_at > r.result_at
+        end, false) as is_excluded,
+        r.return_count <= (select policy.b_max_returns from policy) as is_guided
+    from (
+        select
+            resolved.*,
+            coalesce(resolved.restarted, resolved.first_due) as due,
+            (coalesce(resolved.restarted, resolved.first_due))[1] at time zone 'Asia/Ho_Chi_Minh' as due_local,
+            case
+                when num_nonnulls(resolved.restarted, resolved.first_due) = 0
+                    then coalesce(substring(resolved.procedure_code from '^[^.]+\.[^.]+'), resolved.procedure_code)
+            end as asked_procedure
+        from resolved
+        offset 0
+    ) as r
+    left join procedure as p on r.asked_procedure = p.procedure_code
     offset 0
 ),
 
 -- A term that ends on a day off ends with the next working day. Compared at the coarser precision of the two moments.
 judged as (
     select
-        termed.unit_code,
-        termed.result_local::date as event_on,
+        rolled.unit_code,
+        rolled.event_on,
         case
-            when coalesce(termed.result_is_date or termed.due is null or termed.due[2] is not null
-                or termed.due_local::time = '00:00' or term.term_ends_on <> termed.term_on, false)
-                then termed.result_local::date <= coalesce(term.term_ends_on, termed.term_on)
-            else termed.result_at <= termed.due[1]
+            when rolled.is_by_date or rolled.due_on <> rolled.term_on then rolled.event_on <= rolled.due_on
+            else rolled.result_at <= rolled.due_at
         end as is_in_time,
-        termed.is_test_record
-        or coalesce(case
-            when termed.received_is_date or termed.result_is_date
-                then termed.received_local::date > termed.result_local::date
-            else termed.received_at > termed.result_at
-        end, false) as is_excluded,
-        termed.return_count <= policy.b_max_returns as is_guided
-    from termed
-    cross join policy
-    left join day as term on termed.term_on = term.day
+        rolled.is_excluded,
+        rolled.is_guided
+    from (
+        select
+            termed.*,
+            coalesce(
+                (select calendar.ends from calendar)[termed.term_on - (select calendar.first_day from calendar) + 1], termed.term_on
+            ) as due_on
+        from termed
+        offset 0
+    ) as rolled
 ),
 
 dossier_day as (

@@ -62,6 +62,7 @@ from tests.bench.lives import (
     RATING_CHANNELS,
     RATING_FIELDS,
     SLOTS,
+    YEAR,
     Columns,
     Ints,
     Size,
@@ -84,7 +85,7 @@ ARROW = {
     "integer": pa.int32(), "bigint": pa.int64(), "jsonb": pa.binary(), "numeric": pa.string(),
 }  # fmt: skip
 CHECKS_KEPT = 110  # days before the history whose posting checks lay in the drop folder when it began
-UNREADABLE = 0.0002  # share of a night's dossiers with a version that could not be read
+UNREADABLE = 0.0002  # versions that could not be read, for one that could
 
 
 @dataclass(frozen=True)
@@ -113,18 +114,20 @@ def generate(settings: Settings, size: Size) -> Made:
     """Fill an empty migrated warehouse with a history."""
     began = time.monotonic()
     source = Source(settings, size)
-    made = _write(settings, source, _ahead(source.history()))
+    made = _write(settings, _ahead(source.history()), source)
     _tidy(settings)
     made.seconds = time.monotonic() - began
     return made
 
 
-def night(settings: Settings, size: Size, changes: int = 20_000) -> Made:
-    """One more night: `changes` dossiers of the last 35 days are new, got a result, moved, vanished; and what goes with them."""
+def night(settings: Settings, size: Size, changes: int = 20_000, nights: int = 1) -> Made:
+    """One more night, the n-th after the history: `changes` dossiers of the last 35 days are new, got a result, moved, vanished;
+    and what goes with them. Each night is made from the history alone: what an earlier one changed may change back.
+    """
     began = time.monotonic()
     source = Source(settings, size)
-    table, kinds = changed(size, changes)
-    made = _write(settings, source, iter(source.one_more(table)))
+    table, kinds = changed(size, changes, nights)
+    made = _write(settings, iter(source.one_more(table, size.last + nights)), source)
     made.changes, made.seconds = kinds, time.monotonic() - began
     return made
 
@@ -143,6 +146,7 @@ class Source:
         self._texts = _Texts(size.first - 60, size.last + 400)
         self._petitions = PetitionFeed(size.city, size.city.end)
         self._portal = _DailyPortal(size)
+        self._night_before = pa.array([], pa.string())
 
     def history(self) -> Iterator[Night]:
         first = self.size.first
@@ -159,10 +163,10 @@ class Source:
             yield self._ratings(day, said.pop(day, []))
             yield from self._small(day)
 
-    def one_more(self, table: Table) -> list[Night]:
-        """The night after the history, on which these dossiers changed, with what is said of them, and the small feeds."""
-        day = self.size.last + 1
-        said = ratings(self.size, day, table, serial=500_000)  # no number of the history comes again
+    def one_more(self, table: Table, day: int) -> list[Night]:
+        """A night after the history, on which these dossiers changed, with what is said of them, and the small feeds."""
+        first = 500_000 + 50_000 * (day - self.size.last)  # their numbers are none of the history's
+        said = ratings(self.size, day, table, first)
         said = said[:, _rating_nights(said) == day]
         return [self._dossiers(day, table), self._ratings(day, [said]), *self._small(day)]
 
@@ -273,10 +277,16 @@ class Source:
             "op": pc.if_else(gone, "delete", "upsert"),
             "version_hash": pc.if_else(gone, TOMBSTONE, _hashes(self.size, 1, day, len(code))),
         }
-        rng = self.size.rng(31, day)
-        bad = rng.choice(len(code), size=round(len(code) * UNREADABLE), replace=False)
-        unreadable = tuple(code.take(pa.array(np.sort(bad))).to_pylist()) + ((None,) if len(bad) else ())
-        return Night("dossier", day, _laid_out(contract, columns), deleted, unreadable)
+        return Night("dossier", day, _laid_out(contract, columns), deleted, self._unreadable(day, code))
+
+    def _unreadable(self, day: int, code: pa.Array) -> tuple[str | None, ...]:
+        """Keys of dossiers of the night before whose newest version cannot be read; with them, one without a key."""
+        rng, before = self.size.rng(31, day), self._night_before
+        self._night_before = code
+        wanted = min(int(rng.poisson(len(code) * UNREADABLE)), len(before))
+        chosen = before.take(pa.array(np.sort(rng.choice(len(before), size=wanted, replace=False))))
+        found = chosen.filter(pc.invert(pc.is_in(chosen, code))).to_pylist()
+        return (*found, None) if found else ()
 
     def _ratings(self, day: int, tables: list[Table]) -> Night:
         t = self._texts
@@ -343,18 +353,18 @@ def _check_record(check: PostingCheck) -> dict[str, Any]:
 
 
 class _DailyPortal(Portal):
-    """The sandbox's portal; its dossiers are those of our days, and of no petition outside a window anything is asked."""
+    """The sandbox's portal with the dossiers of our days instead of its own."""
 
     def __init__(self, size: Size) -> None:
         super().__init__(size.city)
         self._size = size
-        self._zero = size.last - 430  # the first day of the oldest window that a history touches lies after it
+        self._zero = size.last - YEAR - 30  # what was before counts in no window that a history holds whole
         self._sums: dict[int, tuple[Ints, Ints]] = {self._zero - 1: (np.zeros(len(units()), np.int64),) * 2}
 
     def _until(self, day: int) -> tuple[Ints, Ints]:
         """Dossiers rated up to a day, and of them the good ones, per unit."""
         for each in range(max(self._sums) + 1, day + 1):
-            every, good = portal_dossiers(self._size, max(each, self._size.last - 364))
+            every, good = portal_dossiers(self._size, each)
             before = self._sums[each - 1]
             self._sums[each] = (before[0] + every, before[1] + good)
         return self._sums[day]
@@ -551,7 +561,7 @@ def _ahead(nights: Iterator[Night]) -> Iterator[Night]:
             yield found
 
 
-def _write(settings: Settings, source: Source, nights: Iterator[Night]) -> Made:
+def _write(settings: Settings, nights: Iterator[Night], source: Source) -> Made:
     made = Made()
     with adbc.connect(adbc_uri(settings)) as connection, connection.cursor() as cursor:
         cursor.execute("set role hailong_loader")

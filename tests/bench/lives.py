@@ -49,6 +49,7 @@ Columns = dict[str, Any]
 
 LAST_DAY = date(2026, 11, 30)
 YEAR = 365
+LEAST = 10_000
 DAY_OFF_SHARE = 0.12  # of a working day's receipts: online only
 SLOTS = 4  # a request to pay first, then up to three for supplements
 FEE_ASKED, SUPPLEMENT_ASKED = 6, 5
@@ -84,8 +85,8 @@ class Size:
     seed: int = 104
 
     def __post_init__(self) -> None:
-        if not 1 <= self.days <= YEAR or self.dossiers < 1:
-            raise ValueError("days must be 1 to 365, dossiers at least 1")
+        if not 1 <= self.days <= YEAR or self.dossiers < LEAST:
+            raise ValueError(f"days must be 1 to {YEAR}, dossiers at least {LEAST:,}: no day may be empty")
 
     @property
     def last(self) -> int:
@@ -174,7 +175,9 @@ def lives(size: Size, day: int) -> Table:
 
     # First due date.
     late = (rng.random(count) < ways.late[unit]) & ~no_limit
+    by_calendar = ~at_once & ~no_limit & (rng.random(count) < 0.02)  # software that counts calendar days
     due_day = days.add(np.full(count, day), np.maximum(limit, 1))
+    due_day = np.where(by_calendar, day + np.ceil(limit * 1.4).astype(np.int64) + 1, due_day)
     due_second = np.where(rng.random(count) < 0.6, 17 * 3600, second.clip(8 * 3600 + 1800, 17 * 3600))
     due_second = np.where(style == TIMES, due_second, 0)
     next_day = at_once & ~dates_only & (second >= CUTOFF)
@@ -186,7 +189,7 @@ def lives(size: Size, day: int) -> Table:
     outcome = rng.choice(
         [OPEN, NOT_ACCEPTED, WITHDRAWN, STOPPED, DONE], size=count, p=[0.004, 0.012, 0.01, 0.02, 0.954]
     )
-    can_ask = shows_due & (limit >= 3) & (outcome != NOT_ACCEPTED)
+    can_ask = shows_due & ~by_calendar & (limit >= 3) & (outcome != NOT_ACCEPTED)
     asked = _requests(rng, ways.returned[unit], can_ask, online, outcome, received, due_day, due_second, limit)
     legal_day, last_day = asked.pop("due_day"), asked.pop("last_day")
     legal_due = legal_day * DAY + np.where(shows_due, due_second, 0)
@@ -216,6 +219,14 @@ def lives(size: Size, day: int) -> Table:
     is_test = rng.random(count) < 0.0015
     backwards = ((outcome == DONE) | (outcome == STOPPED)) & ~only_handed & (rng.random(count) < 0.001)
     shown_finish = np.where(backwards, received - rng.integers(1, 4, count) * DAY, finished)
+
+    # A request that was written down after the end is no return.
+    last = SLOTS - 1
+    comes_late = (outcome == DONE) & shows_due & (asked[f"kind{last}"] == 0)
+    comes_late &= rng.random(count) < np.where(asked["kind1"] > 0, 0.03, 0.001)
+    asked[f"asked{last}"] = np.where(comes_late, finished + DAY, asked[f"asked{last}"])
+    asked[f"kind{last}"] = np.where(comes_late, ASKED, asked[f"kind{last}"])
+    asked[f"before{last}"] = np.where(comes_late, due, asked[f"before{last}"])
 
     # After an apology the desk overwrites the due date; a dossier may change hands, be taken up again, vanish.
     extended_at = np.where(legal_due % DAY == 0, legal_due + 8 * 3600, legal_due) + rng.integers(600, 3600, count)
@@ -446,7 +457,7 @@ def _at_kiosks(rng: np.random.Generator, day: int, dossiers: int) -> Columns:
     count = int(rng.poisson(dossiers * 0.012))
     device = rng.integers(0, len(devices()), count)
     unit = np.array([d.unit for d in devices()])[device]
-    nobody = rng.random(count) < 0.002
+    nobody = rng.random(count) < 0.01
     return {
         "receiver": unit,
         "sequence": np.where(rng.random(count) < 0.01, LOST, NONE),
@@ -468,11 +479,12 @@ FORCED = (("due_moved", 0.05), ("unit_moved", 0.03), ("supplement", 0.04), ("reo
 LOOK_BACK = 35
 
 
-def changed(size: Size, changes: int) -> tuple[Table, dict[str, int]]:
-    """Dossiers that change on the day after the history, of the last 35 days, with all that happens; how many of each kind."""
-    tonight = size.last + 1
+def changed(size: Size, changes: int, nights: int = 1) -> tuple[Table, dict[str, int]]:
+    """Dossiers of the last 35 days that change on the n-th day after the history; and how many of each kind."""
+    tonight = size.last + nights
     rng = size.rng(_NIGHT, tonight)
-    old = np.concatenate([lives(size, day) for day in range(max(size.first, tonight - LOOK_BACK), tonight)], axis=1)
+    days = range(max(size.first, tonight - LOOK_BACK), size.last + 1)
+    old = np.concatenate([lives(size, day) for day in days], axis=1)
     before = as_seen(old, size.last)
     known = (old[PLACE["received"]] + old[PLACE["lag"]]) // DAY <= size.last
     column, nights = versions(old)
@@ -515,5 +527,6 @@ def changed(size: Size, changes: int) -> tuple[Table, dict[str, int]]:
 def portal_dossiers(size: Size, day: int) -> tuple[Ints, Ints]:
     """Per unit: dossiers that citizens rated at the portal on a day, and those with which they were content."""
     rng = size.rng(_PORTAL, day)
-    every = rng.multinomial(size.received_on(day), size.ways.weight)
+    received = size.received_on(max(day, size.last - YEAR + 1))
+    every = rng.multinomial(received, size.ways.weight)
     return every, rng.binomial(every, size.ways.portal_good)
