@@ -93,10 +93,10 @@ class Night:
     """What one reading of one feed brought: rows in the contract's columns, deletions among them, and what was unreadable."""
 
     feed: str
-    day: int  # the night after it
+    day: int  # what it read: this day, in the night that follows
     rows: pa.Table
     tombstones: int = 0
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[str | None, ...] = ()  # their keys, where there was one
     snapshots: tuple[dict[str, Any], ...] = ()
 
 
@@ -128,6 +128,8 @@ def night(settings: Settings, size: Size, changes: int = 20_000, nights: int = 1
     source = Source(settings, size)
     table, kinds = changed(size, changes, nights)
     made = _write(settings, iter(source.one_more(table, size.last + nights)), source)
+    with connect(settings, autocommit=True) as connection:
+        connection.execute("analyze raw.dossier, raw.rating")  # as a load does
     made.changes, made.seconds = kinds, time.monotonic() - began
     return made
 
