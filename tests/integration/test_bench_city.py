@@ -319,6 +319,42 @@ def test_a_months_k_from_the_daily_facts_is_that_of_the_marts(city: City) -> Non
     assert len(rows) == len(held) == 186
 
 
+def test_goals_hold_up_to_their_limits_and_not_beyond() -> None:
+    limits = {
+        "full build": [90.0, 1.0, 400.0],  # the median counts
+        "by hand": [60.0], "bare SQL": [15.0], "pandas": [90.1], "night on 12 months": [6.0], "night on 36 days": [6.0 / 1.3],
+        "a month's K": [1.8],
+    }  # fmt: skip
+    size = Size(20_000)
+    assert [goal.holds for goal in warehouse.goals(warehouse.Bench("", "", size, seconds=limits))] == [True] * 6
+    for what, beyond in (
+        ("by hand", 59.9), ("bare SQL", 14.9), ("pandas", 90.0), ("night on 36 days", 4.6), ("a month's K", 1.81),
+    ):  # fmt: skip
+        found = warehouse.goals(warehouse.Bench("", "", size, seconds=limits | {what: [beyond]}))
+        assert [goal.holds for goal in found].count(False) == 1, what
+    slow = warehouse.goals(warehouse.Bench("", "", size, seconds=limits | {"night on 12 months": [6.1]}))
+    assert [goal.what for goal in slow if not goal.holds] == [
+        "a night on 12 months against one on 36 days", "a night against the full build"
+    ]  # fmt: skip
+    without = {what: seconds for what, seconds in limits.items() if what != "by hand"}
+    assert len(warehouse.goals(warehouse.Bench("", "", size, seconds=without))) == 5
+
+
+def test_the_report_tells_what_was_measured_and_where_the_time_went() -> None:
+    what = ("full build", "night on 12 months")
+    bench = warehouse.Bench(
+        "", "18.6", Size(20_000), startup=[4.0, 5.0, 6.0], rows={"dossier": 40_000, "rating": 5_000}, memory=2_000_000_000,
+        seconds={name: [10.0] for name in (*what, "bare SQL", "pandas", "night on 36 days", "a month's K")},
+        slowest={name: [("core_dossier", 6.0), ("mart_k_score", 1.0)] for name in what},
+        layers={name: {"core": 12.0, "marts": 4.0} for name in what},
+    )  # fmt: skip
+    text = "\n".join(warehouse.report(bench, warehouse.goals(bench), rounds=1, changes=500))
+    assert "| `core_dossier` | 6.0 | `core_dossier` | 6.0 |" in text
+    assert "The full build by layer: core 75%, marts 25%; 1.6 nodes at a time." in text
+    assert "start-up, 5.0 s a build" in text
+    assert "**does not hold**" in text and "by hand" not in text
+
+
 def test_a_section_of_the_report_leaves_the_other_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.md"
     first, second = report.SECTIONS
