@@ -174,7 +174,7 @@ class Source:
 
     def _small(self, day: int) -> Iterator[Night]:
         if day % 7 == 4 or day in (self.size.first, self.size.last) or day > self.size.last or self._closes(day):
-            yield self._scores(day)  # the portal's figures are asked for every night and told apart here once a week
+            yield self._scores(day)  # once a week, and when a period ends
         yield self._petition_night(day)
         checks = [check for check in self.size.city.posting_checks if _checked(self.size, check) == day]
         if checks:
