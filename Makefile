@@ -38,8 +38,8 @@ test-all: setup ## every test on the embedded server, then those of the warehous
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 	@tests/with-postgres-15 $(BIN)/python -m pytest -n 2 --dist loadfile $(ON_15)
 
-bench: setup ## speed and memory side by side, written to docs/benchmarks.md; takes its time
-	@$(BIN)/python -m tests.bench
+bench: setup ## speed and memory side by side, written to docs/benchmarks.md; takes hours and 60 GB of disk
+	@$(BIN)/python -m tests.bench; read=$$?; $(BIN)/python -m tests.bench.warehouse; exit $$((read | $$?))
 
 lint: setup ## ruff, mypy, sqlfluff, the page of the contracts; they check and never repair
 	@$(BIN)/ruff check .

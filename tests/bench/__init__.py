@@ -1,1 +1,1 @@
-"""`make bench`: our road from HTTP to committed raw, side by side with dlt and with the bare minimum."""
+"""`make bench`: from HTTP to committed raw beside dlt and the bare minimum; from raw to marts beside plain SQL and pandas."""

@@ -1,4 +1,5 @@
-"""`make bench`: measures side by side, prints whether each goal holds, writes docs/benchmarks.md; exit 1 when one does not.
+"""The reading part of `make bench`: measures side by side, says whether each goal holds, writes its section of
+docs/benchmarks.md; exit 1 when one does not. The build's part is `tests.bench.warehouse`.
 
 python -m tests.bench [--rows 200000] [--rounds 3] [--large 10] [--only ours,minimum,dlt,large] [--no-report]
 """
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import base64
 import os
-import platform
 import secrets
 import shutil
 import statistics
@@ -18,14 +18,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 import orjson
-import psutil
 import psycopg
 from psycopg import sql
 
@@ -34,6 +33,7 @@ from hailong.settings import PROJECT, Settings
 from hailong.warehouse.embedded import Embedded
 from hailong.warehouse.migrations import migrate
 from tests.bench.pages import DAYS, SIZE, make
+from tests.bench.report import SECTIONS, Goal, goals_table, machine, print_goals, stamp, write_section
 
 FOLDER = PROJECT / ".hailong" / "bench"
 DLT = "1.31"
@@ -219,14 +219,6 @@ def _dlt(bench: Bench) -> None:
 # -- goals and report ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Goal:
-    what: str
-    wanted: str
-    found: str
-    holds: bool
-
-
 def _goals(bench: Bench) -> list[Goal]:
     found = []
     have = bench.measured
@@ -251,17 +243,7 @@ def _goals(bench: Bench) -> list[Goal]:
     return found
 
 
-def _machine() -> str:
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    memory = psutil.virtual_memory().total / 2**30
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GB, Linux {platform.release().split('-')[0]}"
-
-
-def _report(bench: Bench, goals: list[Goal], rounds: int) -> str:
+def _report(bench: Bench, goals: list[Goal], rounds: int) -> list[str]:
     names = {
         "ours": "ours: HTTP to committed raw, contract checked, landing folder written",
         "minimum": "bare minimum: read, decoded, binary COPY of text, nothing else",
@@ -271,13 +253,7 @@ def _report(bench: Bench, goals: list[Goal], rounds: int) -> str:
         "ours, large": "ours, ten times as many",
     }
     lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`; not to be edited. Measured side by side in one run, each in a process of its own, on one",
-        "machine that also runs the PostgreSQL server and the page server.",
-        "",
-        f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_machine()}",
-        f"- Python {platform.python_version()}, PostgreSQL {bench.version}; {Settings.load().code_version}",
+        *stamp(bench.version),
         f"- {bench.rows:,} dossiers of the sandbox, {bench.about['bytes'] / MB:.0f} MB of JSON in pages of {SIZE:,}, encoded"
         f" before and served from a memory map; all changed within {DAYS} days",
         f"- median of {rounds} rounds (dlt: {len(bench.measured.get('dlt', []))}), each into a new database; seconds from the"
@@ -291,10 +267,7 @@ def _report(bench: Bench, goals: list[Goal], rounds: int) -> str:
             rows, seconds = bench.measured[what][0]["received"], bench.seconds(what)
             memory = f"{bench.memory(what) / MB:.0f} MB" if "memory" in bench.measured[what][0] else ""
             lines.append(f"| {told} | {rows:,} | {seconds:.2f} | {rows / seconds:,.0f} | {memory} |")
-    lines += ["", "| goal | wanted | found | |", "|---|---|---|---|"]
-    lines += [f"| {g.what} | {g.wanted} | {g.found} | {'holds' if g.holds else '**does not hold**'} |" for g in goals]
-    lines += ["", NOTES.strip(), ""]
-    return "\n".join(lines)
+    return [*lines, "", *goals_table(goals), "", NOTES.strip()]
 
 
 NOTES = """
@@ -326,7 +299,7 @@ def main() -> int:
     asked = parser.parse_args()
     parts = asked.only.split(",")
     about = make(FOLDER / "pages", asked.rows)
-    print(f"{_machine()}; {asked.rows:,} dossiers, {about['bytes'] / MB:.0f} MB of JSON", flush=True)
+    print(f"{machine()}; {asked.rows:,} dossiers, {about['bytes'] / MB:.0f} MB of JSON", flush=True)
     with _server() as server, _pages(asked.rows) as port:
         with psycopg.connect(server) as connection:
             version = str(connection.info.parameter_status("server_version"))
@@ -342,12 +315,9 @@ def main() -> int:
             if "large" in parts:
                 _ours(bench, template, asked.large)
     goals = _goals(bench)
-    for goal in goals:
-        print(
-            f"{'holds         ' if goal.holds else 'DOES NOT HOLD '} {goal.what}: {goal.found} (wanted: {goal.wanted})"
-        )
+    print_goals(goals)
     if not asked.no_report:
-        (PROJECT / "docs" / "benchmarks.md").write_text(_report(bench, goals, asked.rounds), encoding="utf-8")
+        write_section(SECTIONS[0], _report(bench, goals, asked.rounds))
         print("written to docs/benchmarks.md")
     return 0 if all(goal.holds for goal in goals) else 1
 
