@@ -64,6 +64,7 @@ exact as (
                 when duties.is_quotient
                     then {{ quotient('index_readings.numerator', 'index_readings.denominator') }}
             end,
+            index_readings.exact_value,
             index_readings.value
         ) as value,
         case
