@@ -18,6 +18,7 @@ from tests.oracle.scorer import (
     ON_TIME,
     Code,
     Dossier,
+    Metric,
     Moment,
     Period,
     Petition,
@@ -326,13 +327,23 @@ class Generator:
             book.world.batches[second].petitions.append(petition)
 
     def retrievals(self) -> None:
-        """When the portal was asked: before or after the end of the window, to the second at which something was due."""
+        """When the portal was asked: before or after the end of its window. Some scores are not what their counts make."""
         chance = self.chance
         for batch, first in zip(self.book.world.batches, self.rows_by_hand, strict=True):
             for place, row in enumerate(batch.portal_rows):
                 if place >= first and chance.random() < 0.5:
                     day = row.window_to + timedelta(days=chance.choice((-3, 0, 1, 3, 20, 45)))
-                    batch.portal_rows[place] = replace(row, retrieved_at=min(self.moment(day).at, row.retrieved_at))
+                    row = replace(row, retrieved_at=min(self.moment(day).at, row.retrieved_at))
+                if place >= first and chance.random() < 0.1:
+                    row = replace(row, metrics=tuple(self.distorted(metric) for metric in row.metrics))
+                batch.portal_rows[place] = row
+
+    def distorted(self, metric: Metric) -> Metric:
+        """A score off by as much as the tolerance, or by more."""
+        if metric.score is None:
+            return metric
+        step = self.chance.choice(("0", "0", "0.01", "-0.01", "0.02", "-0.02", "0.1"))
+        return replace(metric, score=max(Decimal(0), metric.score + Decimal(step)))
 
     def posting_checks(self) -> None:
         chance = self.chance
