@@ -79,7 +79,6 @@ judged as (
         coalesce(petitions.answered_at <= read_windows.judged_at, false) as is_answered,
         petitions.answered_at,
         petitions.answered_on,
-        {{ is_date_only('petitions.answered_at', 'petitions.answered_at_is_date', 'rules') }} as answered_is_date,
         petitions.due_at,
         petitions.due_on,
         {{ is_date_only('petitions.due_at', 'petitions.due_is_date', 'rules') }} as due_is_date
@@ -105,8 +104,9 @@ stated as (
             when not judged.due_is_date and judged.due_at < judged.judged_at then 'unanswered'
             else 'not_yet_due'
         end as state,
+        -- At the coarser precision of the two: an answer told by its day is that day's midnight, after no moment of it.
         case
-            when judged.due_is_date or judged.answered_is_date then judged.answered_on <= judged.due_on
+            when judged.due_is_date then judged.answered_on <= judged.due_on
             else judged.answered_at <= judged.due_at
         end as is_in_time
     from judged
