@@ -62,13 +62,23 @@
     end
 {%- endmacro %}
 
-{# D of a unit from the portal's `scores`; null when the portal does not tell what the definition needs. #}
+{# Whether the portal's dossier metric may stand in D: it is a nought where no dossier was rated, which the policy may refuse. #}
+{% macro d_dossier_counts(scores, rules) -%}
+    ({{ rules }}.d_zero_dossier = 'portal' or coalesce({{ scores }}.dossier_denominator <> 0, true))
+{%- endmacro %}
+
+{#
+  D of a unit from the portal's `scores`, and from as_new_on_time_score and as_new_handling_score beside them, counted here; null
+  when what the definition needs was not told, or not read.
+#}
 {% macro d_value(scores, rules, policy) -%}
     case {{ rules }}.d_definition
         when 'portal_group'
+            then case when {{ d_dossier_counts(scores, rules) }} then {{ scores }}.total_score end
+        when 'recomputed_104'
             then case
-                when {{ rules }}.d_zero_dossier = 'portal' or coalesce({{ scores }}.dossier_denominator <> 0, true)
-                    then {{ scores }}.total_score
+                when {{ d_dossier_counts(scores, rules) }}
+                    then {{ scores }}.as_new_on_time_score + {{ scores }}.as_new_handling_score + {{ scores }}.dossier_score
             end
         else
             ({{ scores }}.on_time_score + {{ scores }}.handling_score) * {{ d_petition_weight(rules, policy) }}
@@ -89,6 +99,8 @@
     case
         when {{ scores }}.value is not null then null
         when {{ rules }}.d_definition = 'portal_group' and {{ scores }}.total_score is not null then 'no_dossier_rated'
+        when {{ rules }}.d_definition = 'recomputed_104' and {{ scores }}.dossier_score is not null
+            then case when {{ d_dossier_counts(scores, rules) }} then 'petitions_not_read' else 'no_dossier_rated' end
         else 'portal_score_missing'
     end
 {%- endmacro %}
@@ -96,7 +108,7 @@
 {% macro d_status(petitions) -%}
     case
         when {{ petitions }}.value is not null then 'scored'
-        when {{ petitions }}.missing_reason = 'no_dossier_rated' then 'no_data'
+        when {{ petitions }}.missing_reason in ('no_dossier_rated', 'petitions_not_read') then 'no_data'
         when {{ petitions }}.total_petitions > 0 then 'blocked_by_quality'
         else 'no_data'
     end

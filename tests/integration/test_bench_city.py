@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
-from psycopg import sql
 
 from hailong.contracts import load_contracts
 from hailong.load.raw import head_table
@@ -48,10 +47,6 @@ class City:
 @pytest.fixture(scope="module")
 def city(module_warehouse: Settings) -> City:
     """A history and one more night, built once."""
-    with connect(module_warehouse, autocommit=True) as connection:
-        # On few periods the planner may join the combinations of mart_k_sensitivity by period alone, and take hours.
-        database = sql.Identifier(connection.info.dbname)
-        connection.execute(sql.SQL("alter database {} set enable_mergejoin = off").format(database))
     history = generate(module_warehouse, SIZE)
     more = night(module_warehouse, SIZE, CHANGES)
     build(module_warehouse)

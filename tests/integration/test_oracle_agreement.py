@@ -8,10 +8,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -25,15 +24,32 @@ from hailong.warehouse.connect import connect
 from tests.oracle import feeds, rules
 from tests.oracle.book import Book
 from tests.oracle.cases import SINCE, UNTIL, everything, periods
-from tests.oracle.compare import FLOW_COLUMNS, INDEX_COLUMNS, INDEX_KEY, K_COLUMNS, K_KEY, differences, report
+from tests.oracle.compare import (
+    DIFFERENCE_COLUMNS,
+    DIFFERENCE_KEY,
+    FLOW_COLUMNS,
+    INDEX_COLUMNS,
+    INDEX_KEY,
+    K_COLUMNS,
+    K_KEY,
+    PETITION_COLUMNS,
+    PETITION_COUNTS,
+    TERM_COLUMNS,
+    TERM_KEY,
+    differences,
+    report,
+)
+from tests.oracle.petitions import Petitions
 from tests.oracle.scorer import SUPPORTED, Policy, Row, Scorer, World
 
-ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 Marts = dict[str, list[Row]]
 MARTS = {
     "index_score": (INDEX_KEY, INDEX_COLUMNS),
     "k_score": (K_KEY, K_COLUMNS),
     "dossier_flow": (K_KEY, FLOW_COLUMNS),
+    "petition_count": (K_KEY, PETITION_COLUMNS),
+    "petition_term": (TERM_KEY, TERM_COLUMNS),
+    "portal_difference": (DIFFERENCE_KEY, DIFFERENCE_COLUMNS),
 }
 
 pytestmark = pytest.mark.slow
@@ -72,18 +88,18 @@ def newest_batch(settings: Settings) -> int:
 
 
 def scorer_of(world: World, policies: Sequence[Policy] | None = None) -> Scorer:
-    return Scorer(world, policies or rules.policies(), rules.working_days(), rules.level_classes())
+    return Scorer(world, policies or rules.policies(), rules.working_days(), rules.level_classes(), rules.terms())
 
 
 @pytest.fixture(scope="module")
 def loaded(module_warehouse: Settings, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     settings, book, folder = module_warehouse, everything(), tmp_path_factory.mktemp("oracle")
-    since, until = (datetime.combine(day, time(), ZONE) for day in (SINCE, UNTIL))
     for feed, path in feeds.write_registers(book.world, folder).items():
         ingest(settings, feed, file=path)
     first_batch, second_batch, first_marts = 0, 0, {}
     for number, batch in enumerate(book.world.batches):
         for feed, path in feeds.write_batch(batch, number, folder, SINCE, UNTIL).items():
+            since, until = feeds.span_of(batch, feed, SINCE, UNTIL)
             ingest(settings, feed, since=since, until=until, file=path)
         if number == 0:
             build(settings)
@@ -104,8 +120,16 @@ def all_differences(
     scorer = scorer_of(world, policies)
     index_rows, k_rows = scorer.score(periods())
     reports = []
-    flows = scorer.flows(periods(), UNTIL - timedelta(days=1))
-    for mart, rows in (("index_score", index_rows), ("k_score", k_rows), ("dossier_flow", flows)):
+    counted = Petitions(scorer, periods())
+    rows_of = {
+        "index_score": index_rows,
+        "k_score": k_rows,
+        "dossier_flow": scorer.flows(periods(), UNTIL - timedelta(days=1)),
+        "petition_count": counted.count_rows({(k["period_code"], k["unit_code"]): k["small_sample"] for k in k_rows}),
+        "petition_term": counted.term_rows(),
+        "portal_difference": counted.difference_rows(),
+    }
+    for mart, rows in rows_of.items():
         found = differences(rows, marts[mart], *MARTS[mart])
         if found:
             reports.append(f"marts.{mart}: {report(found, scorer, periods())}")
@@ -131,6 +155,14 @@ def test_there_are_enough_cases(loaded: Loaded) -> None:
     assert len(periods()) >= 14
     for column in FLOW_COLUMNS:
         assert sum(bool(row[column]) for row in loaded.marts["dossier_flow"]) >= 10, column
+    for column in (name + suffix for name in PETITION_COUNTS for suffix in ("", "_as_new")):
+        assert sum(bool(row[column]) for row in loaded.marts["petition_count"]) >= 10, column
+    assert {row["is_read"] for row in loaded.marts["petition_count"]} == {True, False}
+    for column in ("kept", "broken", "running"):
+        assert {row["term_code"] for row in loaded.marts["petition_term"] if row[column]} >= {"answer", "publish"}, (
+            column
+        )
+    assert len({row["difference"] for row in loaded.marts["portal_difference"]}) == 11
 
 
 def test_marts_equal_the_oracle(loaded: Loaded) -> None:
@@ -198,7 +230,7 @@ CHANGES: list[dict[str, str]] = [
     {},
     {
         "attribution": "receiving", "due_basis": "first", "b_threshold": "beyond_permitted", "c_question": "overall",
-        "e_self_check": "authority_only", "missing_index": "zero",
+        "e_self_check": "authority_only", "missing_index": "zero", "d_definition": "recomputed_104",
     },
     {
         "result_statuses": "9,10", "due_basis": "source_current", "due_missing": "exclude", "e_basis": "any_failure",
@@ -210,7 +242,7 @@ CHANGES: list[dict[str, str]] = [
     },
     {
         "midnight_is_date": "false", "c_middle_level": "normal", "d_zero_dossier": "no_data", "a_point_within_grace": "1",
-        "k_equal": "not_satisfied", "e_valid_days": "30",
+        "k_equal": "not_satisfied", "e_valid_days": "30", "d_definition": "recomputed_104",
     },
     {
         "b_max_returns": "0", "a_grace_working_days": "0", "min_window_days": "6", "at_once_cutoff": "08:00", "rank_scale": "0",
@@ -222,7 +254,7 @@ CHANGES: list[dict[str, str]] = [
     },
     {
         "b_population": "returned", "b_threshold": "beyond_permitted", "c_channels": "art7", "missing_index": "rescale",
-        "result_statuses": "10", "k_threshold": "18",
+        "result_statuses": "10", "k_threshold": "18", "d_definition": "recomputed_104",
     },
 ]  # fmt: skip
 

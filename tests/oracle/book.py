@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from tests.oracle.scorer import (
     Metric,
     Moment,
     Period,
+    Petition,
     PortalRow,
     PostingCheck,
     Procedure,
@@ -34,7 +35,11 @@ from tests.oracle.scorer import (
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 DOSSIER_METRIC = "DOSSIER_RECEIVING_SATISFACTION"
 PERIODS = {period.period_code: period for period in mid_month_periods((2024, 11), (2027, 12))}
-BATCHES = 3
+# Of which stretch of time each batch brings the petitions: a gap in March 2025 closes with the third, December 2024 stays unread.
+PETITIONS_READ = tuple(
+    tuple(datetime.combine(date.fromisoformat(day), time(), ZONE) for day in days)
+    for days in (("2024-12-20", "2025-03-01"), ("2025-03-20", "2026-11-15"), ("2024-12-10", "2026-11-15"))
+)
 
 STATUSES = [("tthc", "dossier_status", str(code), str(code), "good") for code in range(1, 11)]
 CODES = [
@@ -56,6 +61,14 @@ CODES = [
     ("rating", "rating_channel", "QUAY", "desk", "good"),
     ("rating", "rating_channel", "WEB", "website", "good"),
     ("rating", "rating_channel", "HTTP", "city_system", "good"),
+    ("portal", "petition_subject", "TTHC", "procedure", "good"),
+    ("portal", "petition_subject", "OTHER", "other", "good"),
+    ("portal", "petition_status", "MOI_TIEP_NHAN", "received", "good"),
+    ("portal", "petition_status", "YEU_CAU_BO_SUNG", "supplement_asked", "good"),
+    ("portal", "petition_status", "TU_CHOI", "refused", "good"),
+    ("portal", "petition_status", "DA_TRA_LOI", "answered", "good"),
+    ("portal", "petition_status", "DA_CONG_KHAI", "published", "good"),
+    ("portal", "petition_status", "KHAC", None, "ignored"),
     ("inspection", "posting_place", "Bộ phận Một cửa", "desk", "good"),
     ("inspection", "posting_place", "Trang thông tin điện tử", "website", "good"),
     ("inspection", "posting_result", "Đạt", "pass", "good"),
@@ -112,7 +125,7 @@ class Book:
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.world.batches = [Batch() for _ in range(BATCHES)]
+        self.world.batches = [Batch(petitions_read=(since, until)) for since, until in PETITIONS_READ]
         self.world.codes = [Code(*code) for code in CODES]
         self.procedure(LIMIT_FREE)
         self.procedure(AT_ONCE, is_at_once=True)
@@ -255,6 +268,7 @@ class Book:
         dossiers: tuple[int, int] = (100, 100),
         batch: int = 0,
         window: tuple[date, date] | None = None,
+        retrieved: str = "20261114235959",
     ) -> PortalRow:
         """The portal's row: `petitions` = (in time, handled well, all)."""
         period = PERIODS[period_code]
@@ -267,6 +281,7 @@ class Book:
             total_max_score=Decimal(18),
             total_petitions=n,
             total_dossiers=dossiers[1],
+            retrieved_at=t(retrieved).at,
             metrics=(
                 Metric("PETITION_CLASSIFICATION_TTHC", 0, n, None, Decimal(0)),
                 Metric(DOSSIER_METRIC, *dossiers, dossier_points(*dossiers)),
@@ -276,6 +291,40 @@ class Book:
         )
         self.world.batches[batch].portal_rows.append(row)
         return row
+
+    def petition(
+        self,
+        unit_code: str,
+        received: str | None = "20261001090000",
+        due: str | None = "20261009170000",
+        answered: str | None = "20261008150000",
+        *,
+        satisfied: bool | None = True,
+        resent: int | None = 0,
+        status: str | None = None,
+        refused: str | None = None,
+        batch: int = 0,
+    ) -> Petition:
+        """A petition of the unit; in time and to the sender's satisfaction unless said otherwise."""
+        petition = Petition(
+            petition_id=f"PAKN-{self.number('petition'):06d}",
+            department_id=department_id(unit_code),
+            received_at=t(received) if received else None,
+            due_at=t(due) if due else None,
+            answered_at=t(answered) if answered else None,
+            is_satisfied=satisfied,
+            resent_count=resent,
+            status_code=status or ("TU_CHOI" if refused else "DA_TRA_LOI" if answered else "MOI_TIEP_NHAN"),
+            refused_at=t(refused) if refused else None,
+        )
+        self.world.batches[batch].petitions.append(petition)
+        return petition
+
+    def petitions(self, unit_code: str, good: int, bad: int) -> None:
+        """So many petitions in time and to the senders' satisfaction, and so many neither."""
+        for i in range(good + bad):
+            answered = "20261008150000" if i < good else "20261009170001"
+            self.petition(unit_code, answered=answered, satisfied=i < good)
 
     def check(self, unit_code: str, place: str, day: str, passes: bool = True, *, batch: int = 0) -> PostingCheck:
         check = PostingCheck(

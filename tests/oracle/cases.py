@@ -18,8 +18,10 @@ from tests.oracle.scorer import (
     ON_TIME,
     Code,
     Dossier,
+    Metric,
     Moment,
     Period,
+    Petition,
     Supplement,
     overlapping,
 )
@@ -59,6 +61,7 @@ class Generator:
     def __init__(self, book: Book, chance: random.Random) -> None:
         self.book, self.chance = book, chance
         self.units = self.register()
+        self.rows_by_hand = [len(batch.portal_rows) for batch in book.world.batches]
         ends = {unit.valid_to for unit in book.world.units if unit.valid_to}
         starts = {unit.valid_from for unit in book.world.units}
         borders = {period.start for period in periods()} | {period.end for period in periods()} | ends | starts
@@ -138,6 +141,8 @@ class Generator:
         self.ratings(made, dossiers * 2 // 5)
         self.portal_rows()
         self.posting_checks()
+        self.petitions(dossiers // 5)
+        self.retrievals()
 
     def dossier(self) -> Dossier:
         chance, book = self.chance, self.book
@@ -281,6 +286,64 @@ class Generator:
             rows = book.world.batches[0].portal_rows
             rows.append(replace(rows[-1], department_id=department_id("HCM.CITY"), is_overview=True))
         self.book.world.codes.append(Code("portal", "unit", department_id("HCM.CITY"), None, "ignored"))
+
+    def petitions(self, count: int) -> None:
+        """Petitions whose due moment, answer and refusal lie near each other, near days off and near the ends of windows."""
+        chance, book = self.chance, self.book
+        for _ in range(count):
+            received = self.moment(self.day())
+            later = received.at.date() + timedelta(days=chance.choice((1, 5, 14, 21, 22, 30)))
+            due = None if chance.random() < 0.1 else self.near(self.moment(later))
+            answered = None if chance.random() < 0.15 else self.near(due or self.moment(later))
+            status = "DA_TRA_LOI" if answered else "MOI_TIEP_NHAN"
+            refused = None
+            if chance.random() < 0.1:
+                refused = (
+                    None if chance.random() < 0.1 else self.near(self.moment(received.at.date() + timedelta(days=2)))
+                )
+                status = chance.choice(("TU_CHOI", "TU_CHOI", "KHAC", status))
+                answered = answered if chance.random() < 0.2 else None
+            asked = self.moment(received.at.date() + timedelta(days=chance.randrange(11)))
+            published = self.near(answered) if answered and chance.random() < 0.8 else None
+            petition = Petition(
+                petition_id=f"PAKN-{book.number('petition'):06d}",
+                department_id=department_id(chance.choice(self.units)),
+                received_at=None if chance.random() < 0.01 else received,
+                due_at=due,
+                answered_at=answered,
+                is_satisfied=chance.choices((True, False, None), (8, 1, 1))[0],
+                resent_count=chance.choices((0, 1, 2, 3, None), (84, 9, 2, 4, 1))[0],
+                status_code="KHAC" if chance.random() < 0.03 else status,
+                refused_at=refused,
+                supplement_asked_at=asked if chance.random() < 0.2 else None,
+                published_at=published,
+                subject_code=chance.choice(("TTHC", "OTHER")),
+            )
+            first, second = sorted(chance.sample(range(3), 2))
+            if chance.random() < 0.3:  # still open, and another unit's, when it was first read
+                early = replace(petition, answered_at=None, published_at=None, is_satisfied=None, resent_count=0)
+                other = department_id(chance.choice(self.units)) if chance.random() < 0.5 else petition.department_id
+                book.world.batches[first].petitions.append(replace(early, department_id=other))
+            book.world.batches[second].petitions.append(petition)
+
+    def retrievals(self) -> None:
+        """When the portal was asked: before or after the end of its window. Some scores are not what their counts make."""
+        chance = self.chance
+        for batch, first in zip(self.book.world.batches, self.rows_by_hand, strict=True):
+            for place, row in enumerate(batch.portal_rows):
+                if place >= first and chance.random() < 0.5:
+                    day = row.window_to + timedelta(days=chance.choice((-3, 0, 1, 3, 20, 45)))
+                    row = replace(row, retrieved_at=min(self.moment(day).at, row.retrieved_at))
+                if place >= first and chance.random() < 0.1:
+                    row = replace(row, metrics=tuple(self.distorted(metric) for metric in row.metrics))
+                batch.portal_rows[place] = row
+
+    def distorted(self, metric: Metric) -> Metric:
+        """A score off by as much as the tolerance, or by more."""
+        if metric.score is None:
+            return metric
+        step = self.chance.choice(("0", "0", "0.01", "-0.01", "0.02", "-0.02", "0.1"))
+        return replace(metric, score=max(Decimal(0), metric.score + Decimal(step)))
 
     def posting_checks(self) -> None:
         chance = self.chance

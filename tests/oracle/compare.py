@@ -24,6 +24,20 @@ K_COLUMNS = (
 )  # fmt: skip
 
 
+PETITION_COUNTS = ("received", "refused", "not_yet_due", "counted", "unanswered")
+PETITION_COLUMNS = (
+    "policy_id", "window_start", "window_end", "is_read", "read_until", "judged_at",
+    *(name + suffix for name in PETITION_COUNTS for suffix in ("", "_as_new")), "resent", "in_time", "satisfied",
+    "portal_window_from", "portal_window_to", "portal_petitions",
+    *(f"portal_{name}_{part}" for name in ("on_time", "handling", "dossier") for part in ("numerator", "denominator", "score")),
+    "d_portal_group", "d_petition_rescaled", "d_petition_12", "d_recomputed_766", "d_recomputed_104", "difference",
+    "d_definition", "d", "d_status", "d_status_reason", "d_window_mismatch", "no_petitions", "small_sample",
+    "metric_version", "retrieved_at",
+)  # fmt: skip
+TERM_KEY = ("period_code", "unit_code", "term_code")
+TERM_COLUMNS = ("judged_at", "ran", "kept", "broken", "running")
+DIFFERENCE_KEY = ("period_code", "unit_code", "difference")
+DIFFERENCE_COLUMNS = ("portal_value", "our_value", "amount")
 FLOW_COLUMNS = ("open_at_start", "received", *ENDS, "open_at_end", "open_overdue", "inherited_overdue", "a_with_open")
 
 
@@ -143,6 +157,10 @@ def behind(difference: Difference, scorer: Scorer, periods: Sequence[ScoredPerio
             for key, row in scorer.portal_rows().items()
             if key[0] == unit.unit_code and key[1] == period.start
         ]
+        received = (petition for petition in scorer.petitions.get(unit.unit_code, ()) if petition.received_at)
+        lines += [
+            shown(petition) for petition in received if window.start <= scorer.day(petition.received_at) < window.end
+        ][:limit]
     if index in "EK":
         lines += [f"{key}: {checks}" for key, checks in scorer.checks().items() if key[0] == unit.unit_code]
     return lines

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
-from tests.oracle.book import AT_ONCE, Book, t
+from tests.oracle.book import AT_ONCE, Book, department_id, t
 
 
 def worked_edges() -> Book:
@@ -26,6 +26,7 @@ def worked_edges() -> Book:
         edge_10_returns,
         edge_11_ratings,
         edge_12_petitions,
+        edge_12_petitions_sent_again,
         edge_13_posting,
         edge_14_bounds,
         edge_15_k_equal_near_and_ranks,
@@ -297,6 +298,7 @@ def edge_12_petitions(book: Book) -> None:
         unit = book.unit(f"E12N{n}")
         book.perfect(unit, skip="D")
         book.portal(unit, "2026-10", total, (n - 1, n - 1, n))
+        book.petitions(unit, n - 1, 1)
         book.k("12", unit, k=Decimal(k), verdict=verdict, small_sample=n < 12, no_petitions=False)
     unit = book.unit("E12Z")
     book.perfect(unit, skip="D")
@@ -322,6 +324,61 @@ def edge_12_petitions(book: Book) -> None:
     book.portal(unit, "2026-10", "9.35", (1, 1, 4), batch=1)
     book.portal(unit, "2026-10", "1.00", window=(date(2026, 10, 1), date(2026, 10, 31)), batch=2)
     book.index("12", unit, "D", status="scored", value=Decimal("9.35"))
+
+
+# D and K of these units where each petition sent again is a new one (`d_definition` = recomputed_104); by default all have 18.
+SENT_AGAIN = {
+    "E12S0": ("18.000000", "22.000000"),
+    "E12S1": ("16.285714", "20.285714"),  # 12 x 6/7 + 6
+    "E12S3": ("14.000000", "18.000000"),  # 12 x 6/9 + 6
+    "E12SB": ("14.571429", "18.571429"),  # 12 x 5/7 + 6: the one that was bad, sent again
+    "E12SN": ("18.000000", "22.000000"),
+    "E12SD": ("18.000000", "22.000000"),
+    "E12SO": ("6.000000", "10.000000"),
+    "E12SP": ("18.000000", "22.000000"),
+    "E12SW": ("18.000000", "22.000000"),
+    "E12SU": ("18.000000", "22.000000"),
+    "E12SV": ("6.000000", "10.000000"),
+    "E12SX": ("18.000000", "22.000000"),
+    "E12ST": ("12.000000", "16.000000"),
+}
+
+
+def edge_12_petitions_sent_again(book: Book) -> None:
+    units = {name: book.unit(name) for name in SENT_AGAIN}
+    for unit in units.values():
+        book.perfect(unit, skip="D")
+        book.portal(unit, "2026-10", "18", retrieved="20261016100000")
+        book.k("12", unit, k=Decimal("22.000000"), d=Decimal(18))
+    for name, again in (("E12S0", 0), ("E12S1", 1), ("E12S3", 3)):
+        book.petitions(units[name], 5, 0)
+        book.petition(units[name], resent=again)
+    book.petitions(units["E12SB"], 5, 0)
+    book.petition(units["E12SB"], answered="20261009170001", satisfied=False, resent=1)
+    book.petitions(units["E12SN"], 1, 0)  # a refused one counts nowhere, sent again or not
+    book.petition(units["E12SN"], answered=None, refused="20261002090000", satisfied=None, resent=5)
+    book.petitions(units["E12SD"], 1, 0)  # nor one that was not yet due when the portal was asked
+    book.petition(units["E12SD"], due="20261016100000", answered=None, satisfied=None, resent=2)
+    book.petition(units["E12SO"], due="20261016095959", answered="20261016100001")
+    book.petition(units["E12SP"], due="20261009", answered="20261009235959")  # by the day where one of the two is a day
+    book.petition(units["E12SP"], due="20261009000000", answered="20261009160000")
+    book.petition(units["E12SP"], answered="20261009")
+    book.petition(units["E12SP"], due="20261004100000", answered="20261005235959")  # due on a Sunday
+    for received in ("20260914235959", "20261015000000"):  # another window's
+        book.petition(
+            units["E12SW"], received=received, due="20261015170000", answered="20261015170001", satisfied=False
+        )
+    for received in ("20260915000000", "20261014235959"):
+        book.petition(units["E12SW"], received=received, due="20261015170000", answered="20261015170000")
+    moved = book.petition(units["E12SU"], answered="20261009170001", satisfied=False)
+    again = replace(moved, department_id=department_id(units["E12SV"]))
+    book.world.batches[1].petitions.append(again)
+    # Without a due date the term of 15 working days stands in: kept to the second, and missed by a day.
+    book.petition(units["E12ST"], received="20260915235959", due=None, answered="20261006235959", satisfied=None)
+    book.petition(units["E12ST"], received="20260915235959", due=None, answered="20261007")
+    unread = book.unit("E12SY")  # petitions were not read from the first day of this window
+    book.perfect(unread, "2024-12")
+    book.index("12", unread, "D", "2024-12", status="scored", value=Decimal(18))
 
 
 def edge_13_posting(book: Book) -> None:
@@ -465,6 +522,17 @@ def further_edges(book: Book) -> None:
     book.index("taken back", unit, "A", status="no_data", status_reason="no_resolved_dossier")
     unit = book.unit("F6", is_scored=False)  # not scored: no row at all
     book.perfect(unit)
+    unit = book.unit("F6B")  # two readings together change the verdict, none of them alone
+    day = book.day_in("2026-10")
+    dossier = book.dossier(unit, f"{day}080000", f"{day}170000", f"{day}150000")
+    for i in range(10):
+        book.rating(unit, f"{day}1600{i:02d}", "HÀI LÒNG" if i < 3 else "RẤT HÀI LÒNG", dossier=dossier)
+    book.portal(unit, "2026-10", "16.7", (9, 9, 10), dossiers=(885, 1000))
+    book.petitions(unit, 9, 1)
+    for place in ("desk", "website"):
+        check = book.check(unit, place, "2026-10-08")
+        book.world.batches[0].posting_checks[-1] = replace(check, checker_kind_code="Văn phòng UBND Thành phố")
+    book.k("readings", unit, k=Decimal("20.700000"), verdict="satisfied")
     unit = book.unit("F7")  # the first due date is learnt late: the earliest version that has one
     dossier = book.dossier(unit, "20261001080000", None, None)
     seen = book.again(dossier, 1, due_at=t("20261007170000"))

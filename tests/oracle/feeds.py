@@ -9,15 +9,28 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
 
-from tests.oracle.book import text_of
-from tests.oracle.scorer import Batch, Code, Dossier, Metric, PortalRow, PostingCheck, Procedure, Rating, Unit, World
+from tests.oracle.book import ZONE, text_of
+from tests.oracle.scorer import (
+    Batch,
+    Code,
+    Dossier,
+    Metric,
+    Petition,
+    PortalRow,
+    PostingCheck,
+    Procedure,
+    Rating,
+    Unit,
+    World,
+)
 
 REGISTERS = ("code_map", "unit_register", "procedure_register")
-EVENTS = ("dossier", "rating", "portal_evaluation", "posting_check")
+EVENTS = ("dossier", "rating", "portal_evaluation", "posting_check", "petition")
 
 Record = dict[str, object]
 
@@ -46,16 +59,29 @@ def write_batch(batch: Batch, number: int, folder: Path, since: date, until: dat
     records: dict[str, Iterable[Record]] = {
         "dossier": (dossier(d, changed(d.dossier_code)) for d in batch.dossiers),
         "rating": (rating(r, changed(r.rating_id)) for r in batch.ratings),
-        "portal_evaluation": (portal_row(p, seen[-1]) for p in batch.portal_rows),
+        "portal_evaluation": map(portal_row, batch.portal_rows),
         "posting_check": map(posting_check, batch.posting_checks),
+        "petition": map(petition, batch.petitions, repeat(last_second(span_of(batch, "petition", since, until)))),
     }
     sizes = {
         "dossier": len(batch.dossiers),
         "rating": len(batch.ratings),
         "portal_evaluation": len(batch.portal_rows),
         "posting_check": len(batch.posting_checks),
+        "petition": len(batch.petitions),
     }
     return {feed: write(folder / f"{feed}.{number}.jsonl", records[feed]) for feed in EVENTS if sizes[feed]}
+
+
+def span_of(batch: Batch, feed: str, since: date, until: date) -> tuple[datetime, datetime]:
+    """The stretch of time that a batch's file of a feed is said to hold: petitions have their own."""
+    if feed == "petition" and batch.petitions_read:
+        return batch.petitions_read
+    return datetime.combine(since, time(), ZONE), datetime.combine(until, time(), ZONE)
+
+
+def last_second(span: tuple[datetime, datetime]) -> str:
+    return f"{(span[1] - timedelta(seconds=1)).astimezone(ZONE):%Y%m%d%H%M%S}"
 
 
 def seen_times(since: date, until: date) -> Sequence[str]:
@@ -178,7 +204,7 @@ def metric(item: Metric) -> Record:
     }
 
 
-def portal_row(item: PortalRow, retrieved: str) -> Record:
+def portal_row(item: PortalRow) -> Record:
     return {
         "group": item.group_code,
         "fromDate": item.window_from.isoformat(),
@@ -195,7 +221,25 @@ def portal_row(item: PortalRow, retrieved: str) -> Record:
         "totalDossiers": item.total_dossiers,
         "metrics": [metric(part) for part in item.metrics],
         "metricVersion": "2026",
-        "retrievedAt": retrieved,
+        "retrievedAt": f"{item.retrieved_at.astimezone(ZONE):%Y%m%d%H%M%S}",
+    }
+
+
+def petition(item: Petition, updated: str) -> Record:
+    return {
+        "MaPAKN": item.petition_id,
+        "MaCoQuan": item.department_id,
+        "PhanLoai": item.subject_code,
+        "TrangThai": item.status_code,
+        "NgayTiepNhan": text_of(item.received_at),
+        "HanXuLy": text_of(item.due_at),
+        "NgayYeuCauBoSung": text_of(item.supplement_asked_at),
+        "NgayTuChoi": text_of(item.refused_at),
+        "NgayTraLoi": text_of(item.answered_at),
+        "NgayCongKhai": text_of(item.published_at),
+        "HaiLong": item.is_satisfied,
+        "SoLanGuiLai": item.resent_count,
+        "NgayCapNhat": updated,
     }
 
 

@@ -6,7 +6,7 @@ import csv
 from datetime import date
 from pathlib import Path
 
-from tests.oracle.scorer import Policy
+from tests.oracle.scorer import Policy, Term
 from tests.oracle.sensitivity import Reading
 
 SEEDS = Path(__file__).resolve().parents[2] / "dbt_project" / "seeds"
@@ -58,6 +58,21 @@ def write_policies(seeds: Path, since: list[date], changes: list[dict[str, str]]
             writer = csv.DictWriter(lines, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+
+
+def terms() -> list[Term]:
+    """Terms of Decision 766 for petitions."""
+    return [
+        Term(
+            row["term_code"],
+            row["runs_from"],
+            row["is_owed"] == "true",
+            int(row["working_days"]),
+            date.fromisoformat(row["valid_from"]),
+            date.fromisoformat(row["valid_to"]) if row["valid_to"] else None,
+        )
+        for row in _rows("petition_term")
+    ]
 
 
 def level_classes() -> dict[str, str]:

@@ -146,9 +146,43 @@ class PortalRow:
     total_max_score: Decimal | None
     total_petitions: int
     total_dossiers: int
+    retrieved_at: datetime
     metrics: tuple[Metric, ...] = ()
     group_code: str = SATISFACTION_GROUP
     is_overview: bool = False
+
+
+@dataclass(frozen=True)
+class Petition:
+    """One version of a petition at the portal, with source codes."""
+
+    petition_id: str
+    department_id: str
+    received_at: Moment | None
+    due_at: Moment | None = None
+    answered_at: Moment | None = None
+    is_satisfied: bool | None = None
+    resent_count: int | None = 0
+    status_code: str | None = "MOI_TIEP_NHAN"
+    refused_at: Moment | None = None
+    supplement_asked_at: Moment | None = None
+    published_at: Moment | None = None
+    subject_code: str = "OTHER"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of Decision 766 for petitions: working days after the day on which it begins; owed: doing nothing breaks it."""
+
+    term_code: str
+    runs_from: str
+    is_owed: bool
+    working_days: int
+    valid_from: date
+    valid_to: date | None = None
+
+    def is_in_force(self, day: date) -> bool:
+        return self.valid_from <= day and (self.valid_to is None or day < self.valid_to)
 
 
 @dataclass(frozen=True)
@@ -192,6 +226,8 @@ class Batch:
     ratings: list[Rating] = field(default_factory=list)
     portal_rows: list[PortalRow] = field(default_factory=list)
     posting_checks: list[PostingCheck] = field(default_factory=list)
+    petitions: list[Petition] = field(default_factory=list)
+    petitions_read: tuple[datetime, datetime] | None = None  # of which stretch of time every change of petitions came
 
 
 @dataclass
@@ -286,7 +322,7 @@ SUPPORTED: dict[str, set[str]] = {
     "c_channels": {"art9", "art7"},
     "c_repeat": {"each", "last_per_dossier_day"},
     "c_middle_level": {"good", "normal"},
-    "d_definition": {"portal_group", "petition_rescaled"},  # petition_12: a reading only
+    "d_definition": {"portal_group", "petition_rescaled", "recomputed_104"},  # petition_12: a reading only
     "d_zero_dossier": {"portal", "no_data"},
     "e_basis": {"latest", "any_failure"},
     "e_self_check": {"accept", "authority_only"},
@@ -359,6 +395,7 @@ class Scorer:
         policies: Sequence[Policy],
         is_working: Mapping[date, bool],
         level_classes: Mapping[str, str],
+        terms: Sequence[Term] = (),
         timezone: str = "Asia/Ho_Chi_Minh",
     ) -> None:
         self.world = world
@@ -369,11 +406,15 @@ class Scorer:
                     raise ValueError(f"The oracle does not know {name} = {policy.parameters[name]}")
         self.days = WorkingDays(is_working)
         self.level_classes = level_classes
+        self.terms = terms
         self.zone = ZoneInfo(timezone)
         self.units = {unit.unit_code: unit for unit in world.units}
         self.procedures = {procedure.procedure_code: procedure for procedure in world.procedures}
         self.codes = {(code.system, code.code_kind, code.source_code): code for code in world.codes}
         self.histories = self._histories()
+        self.petitions = self._petitions()
+        self.petition_spans = self._petition_spans()
+        self.last_asked = max((row.retrieved_at for row in self.portal_rows().values()), default=None)
 
     # -- versions and codes
 
@@ -385,6 +426,26 @@ class Scorer:
                 if not histories[code] or histories[code][-1] != dossier:
                     histories[code].append(dossier)
         return histories
+
+    def _petitions(self) -> dict[str, list[Petition]]:
+        """The latest version of each petition that was received on a known day, by the unit that it names."""
+        latest = {petition.petition_id: petition for batch in self.world.batches for petition in batch.petitions}
+        found: dict[str, list[Petition]] = defaultdict(list)
+        for petition in latest.values():
+            unit_code = self.unit_of("portal", petition.department_id)
+            if unit_code and petition.received_at:
+                found[unit_code].append(petition)
+        return found
+
+    def _petition_spans(self) -> list[tuple[datetime, datetime]]:
+        """Stretches of time of which every change of petitions was read, joined where they touch or overlap."""
+        found: list[tuple[datetime, datetime]] = []
+        for start, end in sorted(batch.petitions_read for batch in self.world.batches if batch.petitions_read):
+            if found and start <= found[-1][1]:
+                found[-1] = (found[-1][0], max(end, found[-1][1]))
+            else:
+                found.append((start, end))
+        return found
 
     def meaning(self, system: str, kind: str, source_code: str | None) -> str | None:
         """What a source's code means; null when the map says to ignore it."""
@@ -628,6 +689,66 @@ class Scorer:
                 found[(unit_code, place)].append((check.checked_on, result == "pass", by_itself))
         return found
 
+    # -- D: petitions counted again
+
+    def petitions_judged_at(self, window: Window, row: PortalRow | None) -> tuple[datetime, datetime] | None:
+        """(judged as of, read until), or None where petitions were not read for all of the window, as far as it has gone."""
+        asked = row.retrieved_at if row else self.last_asked
+        last = window.end if asked is None else min(window.end, asked.astimezone(self.zone).date())
+        for start, end in self.petition_spans:
+            if start <= self.midnight(window.start) and self.midnight(last) <= end:
+                return (min(row.retrieved_at, end) if row else end), end
+        return None
+
+    def midnight(self, day: date) -> datetime:
+        return datetime.combine(day, time(), self.zone)
+
+    def petition_due(self, petition: Petition, parameters: Mapping[str, str]) -> Local | None:
+        """When the answer is due: by the portal's date, else by the term of Decision 766; a day off moves it."""
+        if petition.due_at is not None:
+            due = self.local(petition.due_at, parameters)
+            return due if self.days.is_working(due.day) else Local(self.days.first_from(due.day), None)
+        assert petition.received_at is not None
+        received = self.day(petition.received_at)
+        for term in self.terms:
+            if term.term_code == "answer" and term.is_in_force(received):
+                return Local(self.days.nth_after(received, term.working_days), None)
+        return None
+
+    def is_refused(self, petition: Petition, judged_at: datetime) -> bool:
+        status = self.meaning("portal", "petition_status", petition.status_code)
+        refused = status == "refused" if status else petition.refused_at is not None and petition.answered_at is None
+        return refused and (petition.refused_at is None or petition.refused_at.at <= judged_at)
+
+    def recount(
+        self, unit: Unit, window: Window, row: PortalRow | None, parameters: Mapping[str, str]
+    ) -> Recount | None:
+        """Petitions received in the window, one by one, as of the moment at which the portal was asked."""
+        found = self.petitions_judged_at(window, row)
+        if found is None:
+            return None
+        judged_at, read_until = found
+        now = judged_at.astimezone(self.zone).replace(tzinfo=None)
+        count = Recount(judged_at, read_until)
+        for petition in self.petitions.get(unit.unit_code, ()):
+            received = petition.received_at
+            assert received is not None
+            if not window.start <= self.day(received) < window.end or received.at > judged_at:
+                continue
+            due, answered = self.petition_due(petition, parameters), petition.answered_at
+            if self.is_refused(petition, judged_at):
+                count.add("refused", petition)
+            elif answered is not None and answered.at <= judged_at:
+                count.add("counted", petition)
+                count.in_time += due is not None and not_after(self.local(answered, parameters), due)
+                count.satisfied += petition.is_satisfied is True
+            elif due and (due.day < now.date() if due.clock is None else due.instant < now):
+                count.add("counted", petition)
+                count.add("unanswered", petition)
+            else:
+                count.add("not_yet_due", petition)
+        return count
+
     # -- what came in and what became of it
 
     def lives(self, last_day: date) -> list[Life]:
@@ -746,6 +867,7 @@ class Scorer:
         checks: Mapping[tuple[str, str], Sequence[Checked]],
     ) -> UnitRow:
         portal_row = portal.get((unit.unit_code, period.start, period.end - ONE_DAY))
+        recount = self.recount(unit, window, portal_row, policy.parameters)
         scores: dict[str, Score] = {}
         for index in INDICES:
             barred = not_owed(index, unit, window, policy)
@@ -755,7 +877,7 @@ class Scorer:
                 reason = "no_rating" if index == "C" else "no_resolved_dossier"
                 scores[index] = quotient(events[index].get(unit.unit_code, ()), window, reason)
             elif index == "D":
-                scores[index] = petitions(portal_row, policy)
+                scores[index] = petitions(portal_row, policy, recount)
             else:
                 scores[index] = posting(unit, window, checks, policy.parameters)
         common: Row = {
@@ -767,7 +889,7 @@ class Scorer:
             "window_end": window.end,
         }
         indices = [{**common, "index_code": index, **scores[index].columns()} for index in INDICES]
-        k = total(unit, window, policy, scores, portal_row)
+        k = total(unit, window, policy, scores, petition_counts(portal_row, policy, recount))
         return UnitRow(indices, {**common, **k, "window_clipped": ";".join(window.clipped) or None})
 
 
@@ -886,15 +1008,58 @@ def petition_weight(policy: Policy) -> Fraction:
     return Fraction(1)
 
 
-def petitions(row: PortalRow | None, policy: Policy) -> Score:
-    """D: the portal's own total for the unit's own row and the whole period, or its petition metrics alone, stretched."""
+STATES = ("refused", "not_yet_due", "counted", "unanswered")  # unanswered ones are counted too
+
+
+@dataclass
+class Recount:
+    """Petitions of a unit and window by what became of them: each once, and each time one was sent again as one more."""
+
+    judged_at: datetime
+    read_until: datetime
+    once: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    as_new: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    in_time: int = 0
+    satisfied: int = 0
+
+    def add(self, state: str, petition: Petition) -> None:
+        self.once[state] += 1
+        self.as_new[state] += 1 + (petition.resent_count or 0)
+
+    def metrics(self, counting: str = "as_new") -> list[tuple[int, int]]:
+        """Numerator and denominator of both petition metrics. One answer stands in a record, whatever was sent again."""
+        opinions = self.as_new["counted"] if counting == "as_new" else self.once["counted"]
+        return [(self.in_time, opinions), (self.satisfied, opinions)]
+
+
+def metric_points(counts: Iterable[tuple[int, int]], most: Fraction) -> Fraction:
+    """The portal's formula of its petition metrics, summed: everything where there was nothing."""
+    return sum((most * Fraction(n, d) if d > 0 else most for n, d in counts), Fraction(0))
+
+
+def petitions(row: PortalRow | None, policy: Policy, recount: Recount | None, counting: str = "as_new") -> Score:
+    """D: the portal's own total for the unit's own row and the whole period, or what another definition makes of it."""
     if row is None:
         return Score("no_data", "no_portal_row")
+    parameters = policy.parameters
     silent = "blocked_by_quality" if row.total_petitions > 0 else "no_data"
-    if policy.parameters["d_definition"] in ("petition_rescaled", "petition_12"):
-        most: Fraction | None = Fraction(policy.parameters["d_max"])
-        if policy.parameters["d_definition"] == "petition_12":
-            most = 2 * Fraction(policy.parameters["d_metric_max"])
+    rated = metric_of(row, DOSSIERS_RATED)
+    is_nobody_rated = parameters["d_zero_dossier"] == "no_data" and rated is not None and rated.denominator == 0
+    if parameters["d_definition"] == "recomputed_104":
+        most: Fraction | None = Fraction(parameters["d_max"])
+        if rated is None or rated.score is None:
+            return Score(silent, "portal_score_missing", None, most)
+        if is_nobody_rated:
+            return Score("no_data", "no_dossier_rated", None, most)
+        if recount is None:
+            return Score("no_data", "petitions_not_read", None, most)
+        points = metric_points(recount.metrics(counting), Fraction(parameters["d_metric_max"]))
+        value = points + Fraction(rated.score)
+        return Score("scored", None, value, most, value=value)
+    if parameters["d_definition"] in ("petition_rescaled", "petition_12"):
+        most = Fraction(parameters["d_max"])
+        if parameters["d_definition"] == "petition_12":
+            most = 2 * Fraction(parameters["d_metric_max"])
         scores = [
             metric.score if metric else None for metric in (metric_of(row, ON_TIME), metric_of(row, HANDLED_WELL))
         ]
@@ -906,10 +1071,22 @@ def petitions(row: PortalRow | None, policy: Policy) -> Score:
     most = None if row.total_max_score is None else Fraction(row.total_max_score)
     if row.total_score is None:
         return Score(silent, "portal_score_missing", None, most)
-    rated = metric_of(row, DOSSIERS_RATED)
-    if policy.parameters["d_zero_dossier"] == "no_data" and rated and rated.denominator == 0:
+    if is_nobody_rated:
         return Score("no_data", "no_dossier_rated", None, most)
     return Score("scored", None, Fraction(row.total_score), most, value=Fraction(row.total_score))
+
+
+def petition_counts(row: PortalRow | None, policy: Policy, recount: Recount | None) -> list[tuple[int, int] | None]:
+    """What the petition part of D rests on: (good, all) of the metric in time and of the metric handled well."""
+    if policy.parameters["d_definition"] == "recomputed_104":
+        return [*recount.metrics()] if row and recount else [None, None]
+    pair = (metric_of(row, ON_TIME), metric_of(row, HANDLED_WELL))
+    return [
+        (metric.numerator, metric.denominator)
+        if metric and metric.numerator is not None and metric.denominator is not None
+        else None
+        for metric in pair
+    ]
 
 
 def required_places(unit: Unit) -> list[str]:
@@ -994,12 +1171,10 @@ def metric_of(row: PortalRow | None, code: str) -> Metric | None:
 
 
 def hangs_on_one_petition(
-    row: PortalRow | None, present: Fraction, stretch: Fraction, verdict: str, policy: Policy
+    counts: Sequence[tuple[int, int] | None], present: Fraction, stretch: Fraction, verdict: str, policy: Policy
 ) -> bool:
     """Whether one petition more or fewer, good or bad in both metrics together, would change the verdict."""
-    pair = [metric_of(row, ON_TIME), metric_of(row, HANDLED_WELL)]
-    counts = [(metric.numerator, metric.denominator) for metric in pair if metric]
-    known = [(n, d) for n, d in counts if n is not None and d is not None]
+    known = [pair for pair in counts if pair is not None]
     if len(known) < 2:
         return False
     changes = [[(n, d + 1) for n, d in known], [(n + 1, d + 1) for n, d in known]]
@@ -1007,20 +1182,22 @@ def hangs_on_one_petition(
         changes.append([(n, d - 1) for n, d in known])
     if all(n > 0 for n, d in known):
         changes.append([(n - 1, d - 1) for n, d in known])
-
-    def points(counts: Sequence[tuple[int, int]]) -> Fraction:
-        return sum((Fraction(6 * n, d) if d > 0 else Fraction(6) for n, d in counts), Fraction(0))
-
-    scale, weight = int(policy.parameters["k_scale"]), petition_weight(policy)
-    alternatives = [(present + weight * (points(change) - points(known))) * stretch for change in changes]
+    most, scale, weight = Fraction(6), int(policy.parameters["k_scale"]), petition_weight(policy)
+    own = metric_points(known, most)
+    alternatives = [(present + weight * (metric_points(change, most) - own)) * stretch for change in changes]
     return any(verdict_of(Fraction(rounded(k, scale)), policy.parameters) != verdict for k in alternatives)
 
 
-def total(unit: Unit, window: Window, policy: Policy, scores: Mapping[str, Score], portal_row: PortalRow | None) -> Row:
+def total(
+    unit: Unit,
+    window: Window,
+    policy: Policy,
+    scores: Mapping[str, Score],
+    counts: Sequence[tuple[int, int] | None],
+) -> Row:
     """K of one unit: value, verdict, bounds and flags (the rank comes when the period is complete)."""
     parameters = policy.parameters
     values = {index: scores[index].value for index in INDICES}
-    on_time = metric_of(portal_row, ON_TIME)
     row: Row = {
         "unit_name": unit.unit_name,
         "peer_group": unit.peer_group,
@@ -1034,7 +1211,7 @@ def total(unit: Unit, window: Window, policy: Policy, scores: Mapping[str, Score
         "rank_in_group": None,
         "small_sample": False,
         "near_threshold": False,
-        "no_petitions": on_time is not None and on_time.denominator == 0,
+        "no_petitions": counts[0] is not None and counts[0][1] == 0,
     }
     barred = unit_bar(unit, window, policy, "K")
     missing = [f"{index}:{scores[index].status}" for index in INDICES if scores[index].status != "scored"]
@@ -1056,8 +1233,7 @@ def total(unit: Unit, window: Window, policy: Policy, scores: Mapping[str, Score
         "verdict": verdict,
         "status": "scored",
         "status_reason": reason,
-        "small_sample": values["D"] is not None
-        and hangs_on_one_petition(portal_row, present, stretch, verdict, policy),
+        "small_sample": values["D"] is not None and hangs_on_one_petition(counts, present, stretch, verdict, policy),
         "near_threshold": distance <= Fraction(parameters["near_threshold_distance"]),
     }
 

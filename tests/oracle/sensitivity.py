@@ -134,7 +134,8 @@ class Sensitivity:
                     place.period.end.fromordinal(place.period.end.toordinal() - 1),
                 )
             )
-            return petitions(row, policy)
+            recount = self.scorer.recount(place.unit, place.window, row, policy.parameters)
+            return petitions(row, policy, recount)
         return posting(place.unit, place.window, self.checks, policy.parameters)
 
     # -- rows

@@ -15,7 +15,7 @@ from tests.oracle.scorer import Row, Scorer, World
 
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
-    return Scorer(everything().world, rules.policies(), rules.working_days(), rules.level_classes())
+    return Scorer(everything().world, rules.policies(), rules.working_days(), rules.level_classes(), rules.terms())
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,7 @@ CHANGES = {
     "b_max_returns": "2",
     "c_middle_level": "normal",
     "d_max": "17",
+    "d_definition": "recomputed_104",
     "e_valid_days": "99",
     "k_scale": "2",
     "k_threshold": "20.000001",
@@ -94,7 +95,7 @@ def some_cases() -> World:
 
 def scored_with(world: World, **parameters: str) -> tuple[list[Row], list[Row]]:
     policies = [replace(policy, parameters={**policy.parameters, **parameters}) for policy in rules.policies()]
-    return Scorer(world, policies, rules.working_days(), rules.level_classes()).score(periods())
+    return Scorer(world, policies, rules.working_days(), rules.level_classes(), rules.terms()).score(periods())
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_the_cases_notice_a_changed_rule(
 def test_the_cases_notice_every_changed_day_of_the_calendar_that_was_decided_by_hand(some_cases: World) -> None:
     """2 January 2026 off, Saturday 10 January worked, the first and last day of Tết 2026."""
     policies, levels, days = rules.policies(), rules.level_classes(), rules.working_days()
-    original = Scorer(some_cases, policies, days, levels).score(periods())
+    original = Scorer(some_cases, policies, days, levels, rules.terms()).score(periods())
     for day in (date(2026, 1, 2), date(2026, 1, 10), date(2026, 2, 16), date(2026, 2, 20)):
         changed = days | {day: not days[day]}
-        assert Scorer(some_cases, policies, changed, levels).score(periods()) != original, day
+        assert Scorer(some_cases, policies, changed, levels, rules.terms()).score(periods()) != original, day

@@ -14,7 +14,7 @@ import pytest
 from tests.oracle import rules
 from tests.oracle.book import Expected
 from tests.oracle.cases import periods
-from tests.oracle.edges import worked_edges
+from tests.oracle.edges import SENT_AGAIN, worked_edges
 from tests.oracle.scorer import Policy, Row, Scorer, k_with_missing, rounded
 
 BOOK = worked_edges()
@@ -23,7 +23,7 @@ ORACLE = Path(__file__).resolve().parents[1] / "oracle"
 
 def scorer_with(**parameters: str) -> Scorer:
     changed = [replace(p, parameters={**p.parameters, **parameters}) for p in rules.policies()]
-    return Scorer(BOOK.world, changed, rules.working_days(), rules.level_classes())
+    return Scorer(BOOK.world, changed, rules.working_days(), rules.level_classes(), rules.terms())
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,47 @@ def test_edge_6_an_extension_counts_only_where_the_source_is_believed() -> None:
     assert points("HCM.E6B", "A", due_basis="first") == 0
 
 
+@pytest.fixture(scope="module")
+def recomputed() -> dict[tuple[object, ...], Row]:
+    index_rows, k_rows = scorer_with(d_definition="recomputed_104").score(periods())
+    found: dict[tuple[object, ...], Row] = {
+        (row["period_code"], row["unit_code"], row["index_code"]): row for row in index_rows
+    }
+    return found | {(row["period_code"], row["unit_code"], "K"): row for row in k_rows}
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "verdict"),
+    [
+        (5, "19.600000", "not_satisfied"),
+        (6, "20.000000", "undetermined"),
+        (7, "20.285714", "satisfied"),
+        (11, "20.909091", "satisfied"),
+        (12, "21.000000", "satisfied"),
+    ],
+)
+def test_edge_12_counted_again_one_failing_petition_costs_as_much(
+    n: int, k: str, verdict: str, recomputed: dict[tuple[object, ...], Row]
+) -> None:
+    row = recomputed["2026-10", f"HCM.E12N{n}", "K"]
+    assert (row["k"], row["verdict"], row["small_sample"]) == (Decimal(k), verdict, n < 12)
+
+
+@pytest.mark.parametrize("name", SENT_AGAIN)
+def test_edge_12_each_petition_sent_again_is_a_new_one(name: str, recomputed: dict[tuple[object, ...], Row]) -> None:
+    d, k = SENT_AGAIN[name]
+    found, total = recomputed["2026-10", f"HCM.{name}", "D"], recomputed["2026-10", f"HCM.{name}", "K"]
+    assert (rounded(Fraction(str(found["value"])), 6), total["k"]) == (Decimal(d), Decimal(k))
+    assert total["no_petitions"] == (name in ("E12SU", "E12SX"))
+
+
+def test_edge_12_petitions_that_were_not_read_give_no_value(recomputed: dict[tuple[object, ...], Row]) -> None:
+    row = recomputed["2024-12", "HCM.E12SY", "D"]
+    assert (row["status"], row["status_reason"], row["value"]) == ("no_data", "petitions_not_read", None)
+    row = recomputed["2026-10", "HCM.E12M", "D"]
+    assert (row["status"], row["status_reason"]) == ("no_data", "no_portal_row")
+
+
 def test_edge_14_readings_of_a_missing_index() -> None:
     (policy,) = [p for p in rules.policies() if p.policy_id == "qd104-2024"]
     values = {"A": Fraction(1), "B": Fraction(1), "C": None, "D": Fraction(17), "E": Fraction(1)}
@@ -135,7 +176,9 @@ def test_the_look_at_imports_can_fail(tmp_path: Path) -> None:
 
 
 def test_the_oracle_is_there_to_be_looked_at() -> None:
-    assert {"scorer", "cases", "edges", "book", "rules", "feeds"} <= {path.stem for path in ORACLE.glob("*.py")}
+    assert {"scorer", "cases", "edges", "book", "rules", "feeds", "petitions"} <= {
+        path.stem for path in ORACLE.glob("*.py")
+    }
 
 
 def test_policy_of_a_period_is_the_one_in_force_on_its_last_day() -> None:

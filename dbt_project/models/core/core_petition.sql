@@ -28,17 +28,12 @@ select
     petitions.received_at::timestamptz as received_at,
     {{ local_date('petitions.received_at') }} as received_on,
     petitions.due_at::timestamptz as due_at,
+    petitions.due_at_is_date::boolean as due_at_is_date,
     petitions.supplement_asked_at::timestamptz as supplement_asked_at,
     petitions.refused_at::timestamptz as refused_at,
     petitions.answered_at::timestamptz as answered_at,
+    petitions.answered_at_is_date::boolean as answered_at_is_date,
     petitions.published_at::timestamptz as published_at,
-    -- Without a due date nobody can say; the portal counts what was answered or is past its due date.
-    case
-        when petitions.answered_at is not null and petitions.due_at is not null then
-            {{ not_after(
-                'petitions.answered_at', 'petitions.answered_at_is_date', 'petitions.due_at', 'petitions.due_at_is_date'
-            ) }}
-    end::boolean as is_answered_in_time,
     petitions.is_satisfied::boolean as is_satisfied,
     coalesce(petitions.resent_count, 0)::integer as resent_count,
     coalesce(quarantined.batch_id > petitions.batch_id, false)::boolean as is_stale,

@@ -41,6 +41,10 @@ petitions as (
     select * from {{ ref('fct_d_petitions') }}
 ),
 
+petition_counts as (
+    select * from {{ ref('fct_d_petition_count') }}
+),
+
 postings as (
     select * from {{ ref('fct_e_posting') }}
 ),
@@ -241,21 +245,43 @@ quotients as (
     select * from c
 ),
 
-d_values as (
+d_scores as (
     select
         windows.period_code,
         windows.unit_code,
+        windows.policy_id,
         sets.index_code,
         sets.set_code,
         sets.d_definition,
+        sets.d_zero_dossier,
         petitions.total_score,
+        petitions.total_max_score,
         petitions.total_petitions,
-        case when petitions.unit_code is not null then {{ d_maximum('petitions', 'sets', 'policies') }} end as maximum,
-        {{ d_value('petitions', 'sets', 'policies') }} as value
+        petitions.on_time_score,
+        petitions.handling_score,
+        petitions.dossier_score,
+        petitions.dossier_denominator,
+        {{ petition_score('counts.in_time', 'counts.counted_as_new', 'policies') }} as as_new_on_time_score,
+        {{ petition_score('counts.satisfied', 'counts.counted_as_new', 'policies') }} as as_new_handling_score,
+        petitions.unit_code is not null as has_portal_row
     from windows
     inner join policies on windows.policy_id = policies.policy_id
     inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'D'
     left join petitions on windows.period_code = petitions.period_code and windows.unit_code = petitions.unit_code
+    left join petition_counts as counts
+        on
+            windows.period_code = counts.period_code
+            and windows.unit_code = counts.unit_code
+            and sets.base_code = counts.base_code
+),
+
+d_values as (
+    select
+        d_scores.*,
+        case when d_scores.has_portal_row then {{ d_maximum('d_scores', 'd_scores', 'policies') }} end as maximum,
+        {{ d_value('d_scores', 'd_scores', 'policies') }} as value
+    from d_scores
+    inner join policies on d_scores.policy_id = policies.policy_id
 ),
 
 d as (
@@ -312,6 +338,7 @@ measured as (
             when denominator > 0 then round({{ quotient('numerator', 'denominator') }}, 15)
             when is_full_when_empty then 1
         end as value,
+        null::numeric as exact_value,
         case when denominator > 0 or is_full_when_empty then 'scored' else 'no_data' end as status
     from quotients
     union all
@@ -320,9 +347,10 @@ measured as (
         unit_code,
         index_code,
         set_code,
-        value as numerator,
+        round(value, 15) as numerator,
         maximum as denominator,
-        value,
+        round(value, 15) as value,
+        value as exact_value,
         {{ d_status('d') }} as status
     from d
     union all
@@ -334,6 +362,7 @@ measured as (
         case when required > 0 then passed end as numerator,
         case when required > 0 then required end as denominator,
         case when required > 0 and checked = required then (passed = required)::integer end as value,
+        null::numeric as exact_value,
         case
             when required = 0 then 'not_applicable'
             when checked < required then 'awaiting_input'
@@ -352,6 +381,7 @@ select
     trim_scale(measured.numerator)::numeric as numerator,
     measured.denominator::numeric as denominator,
     measured.value::numeric(20, 15) as value,
+    measured.exact_value::numeric as exact_value,
     measured.status::text as status,
     windows.policy_id::text as policy_id
 from measured

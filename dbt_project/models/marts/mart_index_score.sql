@@ -95,7 +95,7 @@ d as (
         windows.period_code,
         windows.unit_code,
         'D' as index_code,
-        petitions.value as numerator,
+        round(petitions.value, 15) as numerator,
         petitions.maximum as denominator,
         null::bigint as excluded,
         petitions.value,

@@ -65,10 +65,16 @@ exact as (
         maxima.value as maximum,
         coalesce(
             case when duties.is_quotient then {{ quotient('indices.numerator', 'indices.denominator') }} end,
+            petitions.value,
             indices.value
         ) as exact_value
     from indices
     inner join duties on indices.index_code = duties.index_code
+    left join petitions
+        on
+            indices.index_code = 'D'
+            and indices.period_code = petitions.period_code
+            and indices.unit_code = petitions.unit_code
     inner join maxima on indices.policy_id = maxima.policy_id and indices.index_code = maxima.index_code
 ),
 
@@ -117,11 +123,11 @@ unit_periods as (
         policies.near_threshold_distance,
         policies.rank_scale,
         policies.d_metric_max,
-        petitions.on_time_numerator,
-        petitions.on_time_denominator,
+        petitions.d_on_time_numerator,
+        petitions.d_on_time_denominator,
         petitions.petition_weight,
-        petitions.handling_numerator,
-        petitions.handling_denominator,
+        petitions.d_handling_numerator,
+        petitions.d_handling_denominator,
         petitions.metric_version,
         {{ barred_by('windows', 'duties') }} as barred_by
     from totals
@@ -210,7 +216,7 @@ select
     sensitivity.k_max::numeric(12, 6) as k_max,
     coalesce(one_petition.changes_verdict, false)::boolean as small_sample,
     coalesce(with_rank.near_threshold, false)::boolean as near_threshold,
-    coalesce(with_rank.on_time_denominator = 0, false)::boolean as no_petitions,
+    coalesce(with_rank.d_on_time_denominator = 0, false)::boolean as no_petitions,
     with_rank.policy_id::text as policy_id,
     with_rank.metric_version::text as metric_version
 from with_rank
@@ -223,12 +229,12 @@ cross join lateral (
         select
             {{ round_k(
                 '(with_rank.present + with_rank.petition_weight * ('
-                ~ petition_score('(with_rank.on_time_numerator + change.good)',
-                    '(with_rank.on_time_denominator + change.more)', 'with_rank')
-                ~ ' - ' ~ petition_score('with_rank.on_time_numerator', 'with_rank.on_time_denominator', 'with_rank')
-                ~ ' + ' ~ petition_score('(with_rank.handling_numerator + change.good)',
-                    '(with_rank.handling_denominator + change.more)', 'with_rank')
-                ~ ' - ' ~ petition_score('with_rank.handling_numerator', 'with_rank.handling_denominator', 'with_rank')
+                ~ petition_score('(with_rank.d_on_time_numerator + change.good)',
+                    '(with_rank.d_on_time_denominator + change.more)', 'with_rank')
+                ~ ' - ' ~ petition_score('with_rank.d_on_time_numerator', 'with_rank.d_on_time_denominator', 'with_rank')
+                ~ ' + ' ~ petition_score('(with_rank.d_handling_numerator + change.good)',
+                    '(with_rank.d_handling_denominator + change.more)', 'with_rank')
+                ~ ' - ' ~ petition_score('with_rank.d_handling_numerator', 'with_rank.d_handling_denominator', 'with_rank')
                 ~ ')) * with_rank.stretch',
                 'with_rank'
             ) }} as k
@@ -239,10 +245,10 @@ cross join lateral (
             and case
                 when change.more > 0 then true
                 when change.good < 0
-                    then with_rank.on_time_numerator > 0 and with_rank.handling_numerator > 0
+                    then with_rank.d_on_time_numerator > 0 and with_rank.d_handling_numerator > 0
                 else
-                    with_rank.on_time_numerator < with_rank.on_time_denominator
-                    and with_rank.handling_numerator < with_rank.handling_denominator
+                    with_rank.d_on_time_numerator < with_rank.d_on_time_denominator
+                    and with_rank.d_handling_numerator < with_rank.d_handling_denominator
             end
     ) as changed
 ) as one_petition

@@ -68,6 +68,7 @@ exact as materialized (
                         when duties.is_quotient
                             then {{ quotient('index_readings.numerator', 'index_readings.denominator') }}
                     end,
+                    index_readings.exact_value,
                     index_readings.value
                 )
         end as value,

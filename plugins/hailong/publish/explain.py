@@ -18,6 +18,7 @@ from rich.text import Text
 
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import Period, parse_period
+from hailong.publish.explain_petitions import petitions_behind
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
@@ -25,7 +26,7 @@ INDEX_NAMES = {
     "A": "resolution time",
     "B": "guidance",
     "C": "attitude",
-    "D": "petitions (portal)",
+    "D": "petitions",
     "E": "public posting",
 }
 # Which parameters decide an index: the prefix of their names, and the ones without one.
@@ -42,7 +43,7 @@ PARAMETERS = {
     ),
     "B": ("b_", "result_statuses", "midnight_is_date", "attribution"),
     "C": ("c_",),
-    "D": ("d_",),
+    "D": ("d_", "midnight_is_date"),
     "E": ("e_",),
 }
 ENDS = ("resolved", "stopped", "withdrawn", "not_accepted", "without_moment")
@@ -70,10 +71,11 @@ RECORDS = {
         order by (point is not distinct from 1), exclusion_reason nulls first, rated_at, rating_id
     """,
     "D": """
-        select total_score, total_max_score, total_petitions, on_time_numerator, on_time_denominator,
-            handling_numerator, handling_denominator, dossier_numerator, dossier_denominator, recomputed_score, difference,
-            metric_version, retrieved_at
-        from facts.fct_d_petitions where unit_code = %(unit)s and period_code = %(period)s
+        select petition_id, received_at, is_refused, due_at, due_is_date, due_on, due_basis, answered_at,
+            answered_at_is_date as answered_is_date, is_satisfied, resent_count
+        from facts.fct_d_petition
+        where unit_code = %(unit)s and received_on >= %(start)s and received_on < %(end)s
+        order by is_refused, answered_at is not null, is_satisfied nulls first, resent_count desc, received_at, petition_id
     """,
     "E": """
         select place_code, checked_on, is_carried_forward, result, checker_kinds
@@ -156,12 +158,11 @@ def explain(
         parts.append(_would_change(row, indices, parameters))
         parts.append(_readings(connection, window, row))
         parts.append(_parameters(parameters, chosen))
-        parts += [
-            _records(connection, code, window, limit, zone)
-            for code in (
-                [chosen] if chosen else [entry["index_code"] for entry in indices if entry["status"] == "scored"]
-            )
-        ]
+        scored = [entry["index_code"] for entry in indices if entry["status"] == "scored"]
+        for code in [chosen] if chosen else scored:
+            if code == "D":
+                parts.append(petitions_behind(connection, window, zone))
+            parts.append(_records(connection, code, window, limit, zone))
     parts.append(
         Text(
             f"Records are those of the last build, as of batch {as_of}; all of one index: --index A --limit 1000.",

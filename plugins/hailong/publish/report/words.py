@@ -62,6 +62,8 @@ REASONS = {
     "no_resolved_dossier": "Không có hồ sơ nào có kết quả trong kỳ",
     "no_rating": "Không có lượt đánh giá nào trong kỳ",
     "no_portal_row": "Cổng không có số liệu của cơ quan trong kỳ",
+    "no_dossier_rated": "Cổng không có hồ sơ nào được đánh giá trong kỳ",
+    "petitions_not_read": "Chưa đọc đủ phản ánh, kiến nghị của kỳ",
     "posting_unchecked": "Chưa có kết quả kiểm tra niêm yết còn giá trị",
 }
 OWED_BY = {
@@ -74,6 +76,8 @@ OWED_BY = {
     "no_resolved_dossier": "Cơ quan: xác nhận không có hồ sơ, hoặc kiểm tra đồng bộ",
     "no_rating": "Cơ quan: mời người dân đánh giá, kiểm tra kết nối thiết bị",
     "no_portal_row": "Văn phòng UBND Thành phố: đề nghị Cổng bổ sung cơ quan",
+    "no_dossier_rated": "Không ai",
+    "petitions_not_read": "Bộ phận kỹ thuật: đọc lại phản ánh, kiến nghị của kỳ",
     "posting_unchecked": "Văn phòng UBND Thành phố kiểm tra, hoặc cơ quan tự kiểm tra",
 }
 PLACES = {"desk": "Bộ phận Một cửa", "website": "Trang thông tin điện tử"}
