@@ -242,7 +242,8 @@ scores as (
     left join k_cases on totals.period_code = k_cases.period_code and totals.unit_code = k_cases.unit_code
 ),
 
--- The period before of the same kind, and the one of the same name a year before.
+-- The period before of the same kind, and the one of the same name a year before: what changes in a period changes the trend
+-- of the next one and of the one a year later too.
 named as (
     select
         periods.*,
