@@ -15,7 +15,11 @@ PEER_GROUPS = {
     "so_ban_nganh": "Sở, ban, ngành",
     "xa_phuong_dac_khu": "Phường, xã, đặc khu",
     "trung_tam": "Trung tâm tiếp nhận",
+    "quan_huyen_truoc_072025": "Quận, huyện, thành phố Thủ Đức (đến ngày 30/6/2025)",
+    "xa_phuong_truoc_072025": "Phường, xã, thị trấn (đến ngày 30/6/2025)",
+    "ngoai_thanh_pho_truoc_072025": "Đơn vị của tỉnh Bình Dương, tỉnh Bà Rịa – Vũng Tàu (đến ngày 30/6/2025)",
 }
+HANDOVER = "20250701"  # the day on which the communes of today took over from those before
 ROOT_DEPARTMENT = "019d2be3-6a87-7317-855a-9a81af57b106"
 IGNORED_UNIT_CODE = "H29.00.00"  # the sources' own test unit: mapped to nothing on purpose
 SUFFIX = ".000.00.00.H29"
@@ -87,6 +91,23 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class FormerUnit:
+    """An agency that ended on 30 June 2025: it lies in the register, and nothing in the generated city happens to it.
+
+    Name and code are real; `valid_from` is a day of the sandbox's own, not that on which each was founded.
+    Those outside the city of that time were never bound by its Decision: they are not scored.
+    """
+
+    code: str
+    name: str
+    kind: str
+    peer_group: str
+    valid_from: str
+    is_scored: bool
+    gso_code: str
+
+
+@dataclass(frozen=True)
 class Procedure:
     """One administrative procedure; `owner` is a unit code or `commune`."""
 
@@ -126,6 +147,32 @@ def units() -> tuple[Unit, ...]:
         )
         for index, row in enumerate(_rows("units.csv"))
     )
+
+
+@lru_cache(maxsize=1)
+def former_units() -> tuple[FormerUnit, ...]:
+    """The 22 districts and 273 communes of the city until 30 June 2025, and those of the two provinces that joined it."""
+    return tuple(
+        FormerUnit(
+            code=row["unit_code"],
+            name=row["unit_name"],
+            kind=row["unit_kind"],
+            peer_group=row["peer_group"],
+            valid_from=row["valid_from"],
+            is_scored=row["is_scored"] == "1",
+            gso_code=row["gso_code"],
+        )
+        for row in _rows("former_units.csv")
+    )
+
+
+@lru_cache(maxsize=1)
+def predecessors() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Code of a commune → codes of those before it, each with its extent: `full`, or `partial` where the rest went elsewhere."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for row in _rows("succession.csv"):
+        found[row["unit_code"]] = (*found.get(row["unit_code"], ()), (row["predecessor_code"], row["extent"]))
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -173,8 +220,8 @@ def devices() -> tuple[Device, ...]:
 
 
 def unit_records() -> list[dict[str, Any]]:
-    """DanhSachCoQuan."""
-    return [
+    """DanhSachCoQuan: those of today, then those that ended on 30 June 2025."""
+    today = [
         {
             "MaCoQuan": unit.code,
             "TenCoQuan": unit.name,
@@ -200,9 +247,34 @@ def unit_records() -> list[dict[str, Any]]:
                 for device in (*devices(), *retired_devices())
                 if device.unit == unit.index
             ],
+            "DanhSachCoQuanTruoc": [
+                {"MaCoQuan": code, "PhamVi": extent, "NgayKeThua": HANDOVER}
+                for code, extent in predecessors().get(unit.code, ())
+            ],
         }
         for unit in units()
     ]
+    before = [
+        {
+            "MaCoQuan": unit.code,
+            "TenCoQuan": unit.name,
+            "TenTiengAnh": None,
+            "LoaiCoQuan": unit.kind,
+            "NhomXepHang": unit.peer_group,
+            "TenNhomXepHang": PEER_GROUPS[unit.peer_group],
+            "CoQuanCapTren": None,
+            "NgayBatDau": unit.valid_from,
+            "NgayKetThuc": HANDOVER,
+            "ChamDiem": unit.is_scored,
+            "ChiTiepNhan": False,
+            "NoiNiemYet": "desk;website",
+            "MaThongKe": unit.gso_code,
+            "DanhSachThietBi": [],
+            "DanhSachCoQuanTruoc": [],
+        }
+        for unit in former_units()
+    ]
+    return today + before
 
 
 def procedure_records() -> list[dict[str, Any]]:

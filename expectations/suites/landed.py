@@ -53,6 +53,10 @@ def _years(column: str) -> str:
     return f"extract(year from r.{column}) not between %(earliest)s and %(latest)s"
 
 
+PREDECESSORS = (
+    "jsonb_array_elements(case when jsonb_typeof(r.predecessors) = 'array' then r.predecessors else '[]' end) as p"
+)
+
 # Neither a due date nor a procedure that gives one (its code in the national form, without a local suffix).
 NO_TERM = (
     "r.due_at is null and coalesce(substring(r.procedure_code from '^[^.]+[.][^.]+'), '') not in (select procedure_code "
@@ -285,6 +289,22 @@ RULES = (
         "coalesce(r.unit_name, '') = '' or (r.is_scored and r.peer_group is null)",
         "critical",
         "Đơn vị phải có tên và nhóm xếp hạng",
+    ),
+    # What is no plain `full` counts as a part, and an unknown predecessor as one more: either ends a trend, so it must be seen.
+    Rule(
+        "unit_register",
+        "extent_known",
+        f"exists (select 1 from {PREDECESSORS} where coalesce(p ->> 'extent', '') not in ('full', 'partial'))",
+        "warning",
+        "Phạm vi kế thừa của đơn vị phải là full (toàn bộ) hoặc partial (một phần)",
+    ),
+    Rule(
+        "unit_register",
+        "predecessor_known",
+        f"exists (select 1 from {PREDECESSORS} where p ->> 'unit_code' = r.unit_code or p ->> 'unit_code' not in "
+        "(select unit_code from raw.unit_register where op = 'upsert'))",
+        "warning",
+        "Đơn vị được kế thừa phải có trong danh mục và là đơn vị khác",
     ),
     Rule("procedure_register", "key", "coalesce(r.procedure_code, '') = ''", "critical", "Thủ tục phải có mã"),
     Rule(

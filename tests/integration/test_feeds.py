@@ -216,6 +216,19 @@ def test_devices_of_the_register(read: Settings) -> None:
     assert retired_devices() and by_key(found, expected)
 
 
+def test_successions_of_the_register(read: Settings) -> None:
+    """All 493 are of registered units, six of them unbroken; who ended in June 2025 has no row in a later period."""
+    counts = (
+        "select count(*), count(predecessor_code), count(*) filter (where is_unbroken) from core.core_unit_succession"
+    )
+    assert rows(read, counts) == [(493, 493, 6)]
+    former = (
+        "select count(*) filter (where w.period_code = '2025-07'), count(*) filter (where w.period_start >= u.valid_to)"
+        " from core.core_unit_window as w inner join core.dim_unit as u on w.unit_code = u.unit_code where u.valid_to is not null"
+    )
+    assert rows(read, former) == [(22 + 273, 0)]
+
+
 def test_the_portals_groups_have_their_own_windows(read: Settings, city: City) -> None:
     """Calendar month, quarter and year, null kept apart from zero, and the satisfaction group asked for our own days."""
     found = rows(

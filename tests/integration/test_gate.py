@@ -511,6 +511,13 @@ def test_good_feeds_pass_and_the_next_run_looks_at_what_came_since(landed: tuple
     assert third > second
 
 
+def heir(predecessor: dict[str, str]) -> dict[str, Any]:
+    return {
+        "key": "X", "unit_code": "X", "unit_name": "x", "is_scored": False, "valid_from": START,
+        "predecessors": Jsonb([predecessor]),
+    }  # fmt: skip
+
+
 LANDED_BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
     "dossier.finish_before_receipt": ("dossier", dossier("X", finished_at=datetime(2026, 9, 1, tzinfo=UTC)), "warn"),
     "dossier.due_missing": ("dossier", dossier("X", due_at=None, procedure_code="9.9"), "warn"),
@@ -567,7 +574,16 @@ LANDED_BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         {"key": "X", "unit_code": "X", "unit_name": "x", "is_scored": False, "valid_from": END, "valid_to": START},
         "stop",
     ),
+    "unit_register.extent_known": ("unit_register", heir({"unit_code": "U1", "extent": "một phần"}), "warn"),
+    "unit_register.predecessor_known": ("unit_register", heir({"unit_code": "U9", "extent": "full"}), "warn"),
 }  # fmt: skip
+
+
+def test_a_succession_of_registered_units_passes(landed: tuple[Settings, psycopg.Connection]) -> None:
+    settings, connection = landed
+    row = heir({"unit_code": "U1", "extent": "partial"})
+    raw(connection, "unit_register", add_batch(connection, "unit_register", "d" * 64, received=1, loaded=1), **row)
+    assert gate.run_landed(settings).disposition == "pass"
 
 
 @pytest.mark.parametrize("expectation", LANDED_BROKEN)
