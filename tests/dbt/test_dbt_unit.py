@@ -15,7 +15,7 @@ MODELS = Path(__file__).resolve().parents[2] / "dbt_project" / "models"
 def test_every_dbt_unit_test_runs_and_passes(warehouse: Settings) -> None:
     declared = sum(
         len(re.findall(r"^  - name:", path.read_text(encoding="utf-8"), re.M))
-        for path in MODELS.rglob("_unit_tests.yml")
+        for path in MODELS.rglob("*_unit_tests.yml")
     )
     build(warehouse)  # dbt takes the types of columns from the tables
     run = dbt.run(warehouse, ["test", "--select", "test_type:unit"], {"as_of_batch": 0})
