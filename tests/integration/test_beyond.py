@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -79,12 +80,66 @@ def explanations_by_hand() -> list[dict[str, Any]]:
     return found
 
 
+WARDS = [unit for unit in CITY.units if unit.kind == "ward"]
+OFFICE, OTHER = CITY.units[0], CITY.units[1]
+
+
+def authority_by_hand() -> list[dict[str, Any]]:
+    """Lines on the year: two that count, and one for each reason why one does not."""
+
+    def line(key: str, **changes: Any) -> dict[str, Any]:
+        return {
+            "ma_phieu": f"TAY-{key}", "ma_don_vi": WARDS[0].map_code, "ma_co_quan_danh_gia": OFFICE.map_code,
+            "ky_danh_gia": "2026", "tieu_chi": "TC1", "diem": 7.25, "diem_toi_da": 10, "thu_hang": 4,
+            "ngay_danh_gia": "10/11/2026", "cap_nhat": "20261110080000",
+        } | changes  # fmt: skip
+
+    return [
+        line("1"),
+        line("2", tieu_chi="TC2", diem=10, thu_hang=None, ngay_danh_gia=None),
+        line("3", ma_co_quan_danh_gia=OTHER.map_code),
+        line("4", ma_co_quan_danh_gia=None),
+        line("5", ma_don_vi=WARDS[1].map_code, diem=10.5),
+        line("6", ma_don_vi=WARDS[1].map_code, diem=None),
+        line("7", ky_danh_gia="2031"),
+        line("8", ma_don_vi=None),
+        line("9", ma_don_vi=WARDS[2].map_code, diem=0),
+    ]
+
+
+def internal_by_hand() -> list[dict[str, Any]]:
+    """A unit whose head judged its officials only."""
+    return [
+        {
+            "ma_phieu": f"TAY-{n}", "ma_don_vi": OTHER.map_code, "ten_bo_phan": "Một cửa", "ten_can_bo": f"Cán Bộ Mẫu {n}",
+            "ky_danh_gia": "2026", "xep_loai": "TOT", "diem": 80, "diem_toi_da": 100, "ngay_danh_gia": "10/11/2026",
+            "cap_nhat": "20261110080000",
+        }
+        for n in range(3)
+    ]  # fmt: skip
+
+
+def surveys_by_hand() -> list[dict[str, Any]]:
+    """Few answers, more satisfied than asked, none asked; on the last day of a month and the first of the next."""
+    rows = [
+        (0, 4, 4, "14/10/2026"), (0, 40, 30, "15/10/2026"), (1, 5, 5, "14/11/2026"), (2, 3, 4, "01/11/2026"),
+        (3, 0, 0, "01/11/2026"), (4, 9, 9, "14/06/2026"),
+    ]  # fmt: skip
+    return [
+        {
+            "Mã kết quả": f"TAY-{n}", "Mã đơn vị": WARDS[ward].survey_code, "Mã tổ chức": "MTTQ", "Mã cuộc khảo sát": "TAY",
+            "Câu hỏi": str(n), "Số phiếu": asked, "Số hài lòng": satisfied, "Từ ngày": "01/06/2026", "Đến ngày": last,
+        }
+        for n, (ward, asked, satisfied, last) in enumerate(rows)
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Road:
     """A warehouse with everything in it, and the records written by hand."""
 
     settings: Settings
-    explanations: list[dict[str, Any]]
+    by_hand: dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +153,17 @@ def road(
         ingest(settings, feed, now=END)
     for feed in BY_CURSOR:
         ingest(settings, feed, since=SINCE, until=END)
-    made = Road(settings, explanations_by_hand())
-    ingest(
-        settings,
-        "unit_explanation",
-        since=SINCE,
-        until=END,
-        file=lines(folder / "explanations.jsonl", made.explanations),
-    )
+    by_hand = {
+        "unit_explanation": explanations_by_hand(),
+        "authority_evaluation": authority_by_hand(),
+        "internal_evaluation": internal_by_hand(),
+        "survey_result": surveys_by_hand(),
+    }
+    for feed, records in by_hand.items():
+        result = ingest(settings, feed, since=SINCE, until=END, file=lines(folder / f"{feed}.jsonl", records))
+        assert (result.loaded, result.quarantined) == (len(records), 0), feed
     build(settings)
-    return made
+    return Road(settings, by_hand)
 
 
 def read(road: Road, table: str, where: str = "true") -> list[Row]:
@@ -133,7 +189,7 @@ def explanations(road: Road) -> list[Row]:
             "explanation_id": r["id"], "unit_code": UNIT_OF[r["maCoQuan"]], "period_code": r["ky"], "index_code": r["chiSo"],
             "submitted_at": at(r["ngayGui"]), "decision_code": DECISIONS[r["ketLuan"]] if r["ketLuan"] else None,
         }
-        for r in (*heard("explanations"), *road.explanations)
+        for r in (*heard("explanations"), *road.by_hand["unit_explanation"])
     ]  # fmt: skip
 
 
@@ -181,7 +237,7 @@ def test_an_explanation_keeps_its_cause_and_document(road: Road) -> None:
         row = found[(r["id"],)]
         assert (row["document_no"], row["cause_code"]) == (r["soVanBan"], CAUSES[r["nguyenNhan"]])
         assert row["submitted_on"] == at(r["ngayGui"]).date()  # type: ignore[union-attr]
-    assert len(found) == len(heard("explanations")) + len(road.explanations)
+    assert len(found) == len(heard("explanations")) + len(road.by_hand["unit_explanation"])
 
 
 def test_the_comparison_sees_one_wrong_row() -> None:
@@ -190,3 +246,108 @@ def test_the_comparison_sees_one_wrong_row() -> None:
         "('p',) state: oracle 'open', mart 'given'"
     ]
     assert len(beyond.same({("p",): row}, {})) == len(beyond.same({}, {("p",): row})) == 1
+
+
+# -- Articles 5 to 8 and 10 -----------------------------------------------------------------------------------------------
+
+
+def day(text: str | None) -> date | None:
+    return None if text is None else datetime.strptime(text, "%d/%m/%Y").date()
+
+
+def exact(number: Any) -> Decimal | None:
+    return None if number is None else Decimal(str(number))
+
+
+def evaluation_lines(road: Road) -> list[beyond.Line]:
+    """All lines of the four feeds, in our codes."""
+    units = {unit.map_code: unit.code for unit in CITY.units}
+    units |= {unit.survey_code: unit.code for unit in CITY.units} | UNIT_OF
+    told = {
+        name: [said.fields for said in getattr(SAID, name) if said.updated < NOW] for name in ("authority", "internal")
+    }
+    found = [
+        beyond.Line(
+            "authority", r["ma_phieu"], units.get(r["ma_don_vi"]), r["ky_danh_gia"], units.get(r["ma_co_quan_danh_gia"]),
+            exact(r["diem"]), exact(r["diem_toi_da"]), day(r["ngay_danh_gia"]),
+        )
+        for r in (*told["authority"], *road.by_hand["authority_evaluation"])
+    ]  # fmt: skip
+    for r in (*told["internal"], *road.by_hand["internal_evaluation"]):
+        unit, most = units[r["ma_don_vi"]], exact(r["diem_toi_da"])
+        found.append(beyond.Line(
+            "internal", r["ma_phieu"], unit, r["ky_danh_gia"], unit, exact(r["diem"]), most, day(r["ngay_danh_gia"]),
+            is_about_official=r["ten_can_bo"] is not None,
+        ))  # fmt: skip
+    for r in SAID.read("self_evaluation", NOW):
+        unit, most = units[r["Mã cơ quan"]], exact(r["Điểm tối đa"])
+        own = (r["Mã dòng"], unit, r["Kỳ đánh giá"], unit, exact(r["Điểm tự chấm"]), most, day(r["Ngày lập"]))
+        found.append(beyond.Line("self", *own))
+    for r in (*SAID.read("survey", NOW), *road.by_hand["survey_result"]):
+        asked = (exact(r["Số hài lòng"]), exact(r["Số phiếu"]), day(r["Đến ngày"]))
+        found.append(beyond.Line("organisation", r["Mã kết quả"], units[r["Mã đơn vị"]], None, r["Mã tổ chức"], *asked))
+    return found
+
+
+def expected_evaluations(road: Road) -> tuple[dict[beyond.Key, Row], dict[beyond.Key, str]]:
+    with connect(road.settings) as connection:
+        feeds = {row[0] for row in connection.execute("select distinct feed from ops.batch")}
+    until: datetime = value(road, "select max(window_end) from ops.batch")
+    return beyond.evaluations(
+        evaluation_lines(road),
+        read(road, "core.core_unit_window"),
+        read(road, "core.dim_period"),
+        {unit.code: unit.kind for unit in CITY.units},
+        feeds,
+        until.astimezone(ZONE).date() - timedelta(days=1),
+        int(PARAMETERS["c_min_ratings"]),
+    )
+
+
+def test_evaluations_by_others_what_was_due_and_what_came(road: Road) -> None:
+    expected, _ = expected_evaluations(road)
+    found = beyond.by(read(road, "marts.evaluation"), "period_code", "unit_code", "evaluator_kind")
+    assert beyond.same(expected, found) == []
+    seen = Counter((kind, row["status"], row["status_reason"]) for (_, _, kind), row in expected.items())
+    assert {(kind, status) for kind, status, _ in seen} >= {
+        ("internal", "scored"), ("authority", "scored"), ("self", "scored"), ("organisation", "scored"),
+        ("internal", "awaiting_input"), ("organisation", "not_applicable"),
+    }, seen  # fmt: skip
+    reasons = {reason for _, _, reason in seen}
+    assert reasons >= {"all_left_out", "about_officials_only", "not_due", "none_came", "no_competent_authority"}, seen
+    assert any(row["is_small"] for row in expected.values()) and any(row["share"] == 0 for row in expected.values())
+
+
+def test_lines_that_count_nowhere_are_findings(road: Road) -> None:
+    _, expected = expected_evaluations(road)
+    found = {(r["evaluator_kind"], r["record_key"]): r["finding"] for r in read(road, "marts.evaluation_finding")}
+    assert found == expected
+    assert set(expected.values()) == {
+        "no_unit", "no_window", "evaluator_unknown", "own_evaluation", "evaluator_not_competent", "no_score",
+        "score_out_of_range",
+    }  # fmt: skip
+
+
+def test_criteria_add_up_to_the_evaluation(road: Road) -> None:
+    """Every line that counts stands in one criterion of its evaluation; none of a window that is not judged is missing."""
+    query = """
+        select e.period_code, e.unit_code, e.evaluator_kind
+        from marts.evaluation as e
+        left join (
+            select period_code, unit_code, evaluator_kind, sum(line_count) as lines, sum(score) as score, sum(max_score) as most
+            from marts.evaluation_criterion group by 1, 2, 3
+        ) as c using (period_code, unit_code, evaluator_kind)
+        where e.line_count <> coalesce(c.lines, 0)
+            or (e.status = 'scored' and (e.score, e.max_score) is distinct from (c.score, c.most))"""
+    with connect(road.settings) as connection:
+        assert connection.execute(query).fetchall() == []
+    rows = read(road, "marts.evaluation_criterion", f"unit_code = '{WARDS[0].code}' and period_code = '2026'")
+    shown = {(r["evaluator_kind"], r["evaluator_code"], r["criterion_code"]): (r["score"], r["rank"]) for r in rows}
+    assert shown["authority", OFFICE.code, "timeliness"] == (Decimal("7.25"), 4)
+    assert shown["authority", OFFICE.code, "guidance"] == (Decimal(10), None)
+    assert shown["organisation", "fatherland_front", "TAY/0"] == (Decimal(4), None)
+
+
+def test_points_of_officials_stay_out_of_the_open_layers(road: Road) -> None:
+    sheets = read(road, "core.core_internal_evaluation", "is_about_official")
+    assert len(sheets) > 20 and all(row["score"] is None and row["grade_code"] is None for row in sheets)

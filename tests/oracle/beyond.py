@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -184,6 +185,148 @@ def _answer(
         state = "overdue" if known.explanations_until > due else "open"
     is_late = None if best is None or why else (local_day(best["submitted_at"]) or date.min) > due
     return {"state": state, "explanation_id": best and best["explanation_id"], "is_late": is_late}
+
+
+# -- Articles 5 to 8 and 10: evaluations by others -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an evaluation, in our codes; of a survey without period, with its last day as `on`."""
+
+    kind: str
+    key: str
+    unit: str | None
+    period: str | None
+    evaluator: str | None
+    score: Decimal | None
+    most: Decimal | None
+    on: date | None
+    is_about_official: bool = False
+
+
+def periods_of(line: Line, windows: Sequence[Row]) -> list[Row]:
+    """Windows that a line belongs to."""
+    own = [w for w in windows if w["unit_code"] == line.unit]
+    if line.kind == "organisation":
+        return [w for w in own if line.on and w["window_start"] <= line.on < w["window_end"]]
+    return [w for w in own if w["period_code"] == line.period]
+
+
+def is_competent(line: Line, kinds: dict[str, str], on: date) -> bool:
+    """Whether the evaluator was the competent authority on that day."""
+    for duty in seed("evaluator_duty"):
+        if duty["evaluated_kind"] != kinds[line.unit or ""] or not line.evaluator:
+            continue
+        since, until = date.fromisoformat(duty["valid_from"]), duty["valid_to"]
+        named = duty["evaluator_unit_code"] or None
+        who = line.evaluator == named if named else kinds[line.evaluator] == duty["evaluator_kind"]
+        if who and since <= on and (not until or on < date.fromisoformat(until)):
+            return True
+    return False
+
+
+def left_out_because(line: Line, kinds: dict[str, str], window: Row) -> str | None:
+    if line.is_about_official:
+        return "about_official"
+    if line.kind == "authority":
+        if line.evaluator is None:
+            return "evaluator_unknown"
+        if line.evaluator == line.unit:
+            return "own_evaluation"
+        if not is_competent(line, kinds, line.on or window["window_end"] - timedelta(days=1)):
+            return "evaluator_not_competent"
+    if line.score is None or not line.most:
+        return "no_score"
+    return None if 0 <= line.score <= line.most else "score_out_of_range"
+
+
+def evaluations(
+    lines: Sequence[Line],
+    windows: Sequence[Row],
+    period_rows: Sequence[Row],
+    kinds: dict[str, str],
+    feeds_read: set[str],
+    horizon: date,
+    c_min_ratings: int,
+) -> tuple[dict[Key, Row], dict[Key, str]]:
+    """((period, unit, kind) → what came or why there is nothing, (kind, key) → why a line counts nowhere)."""
+    period_of = {row["period_code"]: row for row in period_rows}
+    placed: dict[Key, list[tuple[Line, str | None]]] = defaultdict(list)
+    findings: dict[Key, str] = {}
+    for line in lines:
+        verdicts = [(w, left_out_because(line, kinds, w)) for w in periods_of(line, windows)]
+        for window, why in verdicts:
+            placed[window["period_code"], line.unit, line.kind].append((line, why))
+        if line.unit is None:
+            findings[line.kind, line.key] = "no_unit"
+        elif not verdicts:
+            findings[line.kind, line.key] = "no_window"
+        elif all(why not in (None, "about_official") for _, why in verdicts):
+            findings[line.kind, line.key] = min(why or "" for _, why in verdicts)
+    cadence = {
+        (row["evaluator_kind"], row["period_kind"]): row["is_due"] == "true" for row in seed("evaluation_cadence")
+    }
+    found: dict[Key, Row] = {}
+    for window in windows:
+        period = period_of[window["period_code"]]
+        for kind in seed("evaluator_kind"):
+            name = kind["evaluator_kind"]
+            here = placed[window["period_code"], window["unit_code"], name]
+            counted = [line for line, why in here if why is None]
+            others = [why for _, why in here if why not in (None, "about_official")]
+            officials = sum(why == "about_official" for _, why in here)
+            barred = _barred(window, kind, kinds)
+            is_due = cadence[name, period["period_kind"]] and barred is None
+            if barred:
+                status, reason = "before_rule" if barred == "before_policy" else "not_applicable", barred
+            elif counted:
+                status, reason = "scored", None
+            elif others or officials:
+                status, reason = "no_data", "all_left_out" if others else "about_officials_only"
+            elif not is_due:
+                status, reason = "not_applicable", "not_due"
+            elif kind["feed"] not in feeds_read:
+                status, reason = "no_data", "feed_not_read"
+            else:
+                running = period["period_end"] - timedelta(days=1) > horizon
+                status, reason = "awaiting_input", "period_running" if running else "none_came"
+            score = sum((line.score or Decimal(0) for line in counted), Decimal(0))
+            most = sum((line.most or Decimal(0) for line in counted), Decimal(0))
+            shown = status == "scored"
+            found[window["period_code"], window["unit_code"], name] = {
+                "is_due": is_due, "line_count": len(counted), "official_sheet_count": officials,
+                "left_out_count": len(others), "score": score if shown else None, "max_score": most if shown else None,
+                "share": rounded(Fraction(score) / Fraction(most)) if shown else None, "status": status,
+                "status_reason": reason,
+                "is_small": shown and name == "organisation" and any((x.most or 0) < c_min_ratings for x in counted),
+            }  # fmt: skip
+    return found, findings
+
+
+def _barred(window: Row, kind: dict[str, str], kinds: dict[str, str]) -> str | None:
+    if window["is_before_rule"]:
+        return "before_policy"
+    if window["is_sub_unit"] and kind["owed_by_sub_unit"] != "true":
+        return "sub_unit"
+    if window["is_receiving_only"] and kind["owed_by_receiving_unit"] != "true":
+        return "receiving_only"
+    if window["is_too_short"]:
+        return "window_too_short"
+    if kind["evaluator_kind"] != "authority":
+        return None
+    for duty in seed("evaluator_duty"):
+        begun = date.fromisoformat(duty["valid_from"]) < window["window_end"]
+        over = duty["valid_to"] and date.fromisoformat(duty["valid_to"]) <= window["window_start"]
+        another = duty["evaluator_unit_code"] != window["unit_code"]
+        if duty["evaluated_kind"] == kinds[window["unit_code"]] and begun and not over and another:
+            return None
+    return "no_competent_authority"
+
+
+def rounded(value: Fraction, places: int = 15) -> Fraction:
+    """Half away from zero."""
+    return Fraction(int(abs(value) * 10**places * 2 + 1) // 2 * (1 if value >= 0 else -1), 10**places)
 
 
 def same(ours: dict[Key, Row], theirs: dict[Key, Row], wanted: Callable[[Row], Row] = dict) -> list[str]:
