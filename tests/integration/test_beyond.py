@@ -134,6 +134,48 @@ def surveys_by_hand() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def actions_by_hand() -> list[dict[str, Any]]:
+    """Remedies around the last day read (17 November), of explanations of the same unit and of none."""
+    days = [("17/11/2026", None), ("16/11/2026", None), ("01/11/2026", "01/11/2026"), ("01/11/2026", "02/11/2026"),
+            ("30/11/2026", "18/11/2026"), (None, None)]  # fmt: skip
+    return [
+        {
+            "id": f"TAY-{unit.index:03d}-{n}", "maCoQuan": unit.new_code,
+            "maGiaiTrinh": [f"TAY-{unit.index:03d}-K-0", "GT-MAT", None][n % 3], "bienPhap": "TAP_HUAN", "hanHoanThanh": due,
+            "ngayHoanThanh": done, "soMinhChung": "12/BC" if n == 2 else None, "capNhat": "20261116080000",
+        }
+        for unit in WARDS[:20] for n, (due, done) in enumerate(days)
+    ]  # fmt: skip
+
+
+def disputes_by_hand(settings: Settings) -> list[dict[str, Any]]:
+    """Objections of every ward in the list to records of its own, of every feed, decided and not, about the cut-offs."""
+    found: list[dict[str, Any]] = []
+    keys = {"dossier": "dossier_code", "rating": "rating_id", "petition": "petition_id", "posting_check": "check_id"}
+    with connect(settings) as connection:
+        for feed, key in keys.items():
+            column = "unit_source_code" if feed != "dossier" else "resolving_unit_source_code"
+            query = f"select {key}, min({column}) from raw.{feed} where op = 'upsert' group by {key} order by md5({key}) limit 60"
+            for place, (record, source) in enumerate(connection.execute(query).fetchall()):  # type: ignore[arg-type]
+                unit = CITY.units[place % len(CITY.units)] if source is None else UNIT_CALLED[feed].get(source, OTHER)
+                decided = [None, "CHAP_NHAN", "KHONG_CHAP_NHAN"][place % 3]
+                found.append({
+                    "id": f"TAY-{feed}-{place:03d}", "maCoQuan": unit.new_code, "loaiBanGhi": feed, "maBanGhi": record,
+                    "lyDo": "SAI_HAN", "ngayGui": ["20261019235959", "20261020000000", "20260916120000"][place % 3],
+                    "ngayKetLuan": "20261110080000" if decided else None, "ketLuan": decided, "capNhat": "20261110080000",
+                })  # fmt: skip
+    gone = {"id": "TAY-mất", "loaiBanGhi": "rating", "maBanGhi": "không có"}
+    return [*found, found[0] | gone, found[0] | {"id": "TAY-lạ", "loaiBanGhi": "lương"}]
+
+
+UNIT_CALLED = {
+    "dossier": {code: unit for unit in CITY.units for code in (unit.new_code, unit.old_code)},
+    "rating": {unit.rating_code: unit for unit in CITY.units},
+    "petition": {code: unit for unit in CITY.units for code in (unit.department_id, unit.new_code)},
+    "posting_check": {unit.inspection_code: unit for unit in CITY.units},
+}
+
+
 @dataclass(frozen=True)
 class Road:
     """A warehouse with everything in it, and the records written by hand."""
@@ -158,6 +200,8 @@ def road(
         "authority_evaluation": authority_by_hand(),
         "internal_evaluation": internal_by_hand(),
         "survey_result": surveys_by_hand(),
+        "unit_action": actions_by_hand(),
+        "record_dispute": disputes_by_hand(settings),
     }
     for feed, records in by_hand.items():
         result = ingest(settings, feed, since=SINCE, until=END, file=lines(folder / f"{feed}.jsonl", records))
@@ -351,3 +395,68 @@ def test_criteria_add_up_to_the_evaluation(road: Road) -> None:
 def test_points_of_officials_stay_out_of_the_open_layers(road: Road) -> None:
     sheets = read(road, "core.core_internal_evaluation", "is_about_official")
     assert len(sheets) > 20 and all(row["score"] is None and row["grade_code"] is None for row in sheets)
+
+
+# -- Article 12.2 and disputes ----------------------------------------------------------------------------------------------
+
+
+def test_remedies_as_of_the_last_day_read(road: Road) -> None:
+    given = [
+        {
+            "action_id": r["id"], "unit_code": UNIT_OF[r["maCoQuan"]], "explanation_id": r["maGiaiTrinh"],
+            "due_on": day(r["hanHoanThanh"]), "done_on": day(r["ngayHoanThanh"]), "evidence_no": r["soMinhChung"],
+        }
+        for r in (*heard("actions"), *road.by_hand["unit_action"])
+    ]  # fmt: skip
+    expected = beyond.actions(given, explanations(road), last_day(road, "unit_action"))
+    found = beyond.by(read(road, "marts.action"), "action_id")
+    assert beyond.same(expected, found) == []
+    assert {row["state"] for row in expected.values()} == {"done", "no_due_date", "overdue", "open"}
+    assert {row["link_status"] for row in expected.values()} == {"none", "unknown", "other_unit", "linked"}
+
+
+def test_disputes_name_their_record_and_come_before_the_cutoff_or_not(road: Road) -> None:
+    records: dict[beyond.Key, tuple[str | None, date | None]] = {
+        ("dossier", r["dossier_code"]): (r["resolving_unit_code"], None) for r in read(road, "core.core_dossier")
+    }
+    for row in read(road, "facts.fct_a_timeliness"):
+        records["dossier", row["dossier_code"]] = (row["unit_code"], row["result_on"])
+    for feed, table, key, column in (
+        ("rating", "core.core_rating", "rating_id", "rated_on"),
+        ("petition", "core.core_petition", "petition_id", "received_on"),
+        ("posting_check", "core.core_posting_check", "check_id", "checked_on"),
+    ):
+        records |= {(feed, row[key]): (row["unit_code"], row[column]) for row in read(road, table)}
+    given = [
+        {
+            "dispute_id": r["id"], "unit_code": UNIT_OF[r["maCoQuan"]], "disputed_feed": r["loaiBanGhi"],
+            "disputed_key": r["maBanGhi"], "raised_at": at(r["ngayGui"]), "decided_at": at(r["ngayKetLuan"]),
+            "decision_code": DECISIONS[r["ketLuan"]] if r["ketLuan"] else None,
+        }
+        for r in (*heard("disputes"), *road.by_hand["record_dispute"])
+    ]  # fmt: skip
+    expected = beyond.disputes(given, records, read(road, "core.dim_period", "period_kind = 'month'"))
+    found = beyond.by(read(road, "marts.dispute"), "dispute_id")
+    assert beyond.same(expected, found) == []
+    for column, values in {
+        "record_status": {"found", "not_found", "unknown_feed"}, "is_own_record": {True, False, None},
+        "is_before_cutoff": {True, False, None}, "state": {"open", "accepted", "rejected"},
+    }.items():  # fmt: skip
+        assert {row[column] for row in expected.values()} == values, column
+    assert {dispute["disputed_feed"] for dispute in given} > {"dossier", "rating", "petition", "posting_check"}
+
+
+def test_follow_up_counts_per_period_and_unit(road: Road) -> None:
+    expected = beyond.follow_up(
+        read(road, "core.core_unit_window"),
+        read(road, "core.dim_period"),
+        read(road, "marts.explanation_owed"),
+        read(road, "core.core_explanation"),
+        read(road, "marts.action"),
+        read(road, "marts.dispute"),
+    )
+    found = beyond.by(read(road, "marts.follow_up"), "period_code", "unit_code")
+    assert beyond.same(expected, found) == []
+    for column in next(iter(expected.values())):
+        if column != "falls_not_compared":  # one method, one policy, no clipped window in the sandbox
+            assert sum(row[column] for row in expected.values()) > 0, column

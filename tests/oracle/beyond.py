@@ -329,6 +329,87 @@ def rounded(value: Fraction, places: int = 15) -> Fraction:
     return Fraction(int(abs(value) * 10**places * 2 + 1) // 2 * (1 if value >= 0 else -1), 10**places)
 
 
+# -- Article 12.2 and disputes ----------------------------------------------------------------------------------------------
+
+
+def actions(given: Sequence[Row], explanation_rows: Sequence[Row], until: date) -> dict[Key, Row]:
+    """action → state, is_late, is_without_evidence, link_status, period_code."""
+    known_ones = {e["explanation_id"]: e for e in explanation_rows}
+    found: dict[Key, Row] = {}
+    for action in given:
+        named, due, done = known_ones.get(action["explanation_id"]), action["due_on"], action["done_on"]
+        link = "none" if action["explanation_id"] is None else "unknown" if named is None else "linked"
+        if named is not None and named["unit_code"] != action["unit_code"]:
+            link = "other_unit"
+        is_done = done is not None and done <= until
+        state = "done" if is_done else "no_due_date" if due is None else "overdue" if until > due else "open"
+        found[action["action_id"],] = {
+            "unit_code": action["unit_code"], "state": state, "link_status": link,
+            "is_late": done > due if is_done and due else None, "is_without_evidence": is_done and not action["evidence_no"],
+            "period_code": named["period_code"] if named is not None and link == "linked" else None,
+        }  # fmt: skip
+    return found
+
+
+def disputes(
+    given: Sequence[Row], records: dict[Key, tuple[str | None, date | None]], months: Sequence[Row]
+) -> dict[Key, Row]:
+    """dispute → record_status, is_own_record, event_on, period_code, is_before_cutoff, state.
+
+    `records`: (feed, key) → unit and day on which the record counts.
+    """
+    found: dict[Key, Row] = {}
+    for dispute in given:
+        record = records.get((dispute["disputed_feed"], dispute["disputed_key"]))
+        known_feed = dispute["disputed_feed"] in ("dossier", "rating", "petition", "posting_check")
+        unit, day = record or (None, None)
+        month = next((m for m in months if day and m["period_start"] <= day < m["period_end"]), None)
+        wall = dispute["raised_at"].astimezone(ZONE).replace(tzinfo=None)
+        found[dispute["dispute_id"],] = {
+            "record_status": "found" if record else "not_found" if known_feed else "unknown_feed",
+            "is_own_record": unit == dispute["unit_code"] if unit else None, "event_on": day,
+            "period_code": month and month["period_code"], "is_before_cutoff": wall < month["cutoff_at"] if month else None,
+            "state": dispute["decision_code"] or ("decided" if dispute["decided_at"] else "open"),
+        }  # fmt: skip
+    return found
+
+
+def follow_up(
+    windows: Sequence[Row],
+    period_rows: Sequence[Row],
+    owed: Sequence[Row],
+    explanation_rows: Sequence[Row],
+    action_rows: Sequence[Row],
+    dispute_rows: Sequence[Row],
+) -> dict[Key, Row]:
+    """(period, unit) → the counts of it."""
+    cutoffs = {row["period_code"]: row["cutoff_at"] for row in period_rows}
+    found: dict[Key, Row] = {}
+    for window in windows:
+        key = (window["period_code"], window["unit_code"])
+        first, last = window["window_start"], window["window_end"] - timedelta(days=1)
+        states = [row["state"] for row in owed if (row["period_code"], row["unit_code"]) == key]
+        own = [row for row in action_rows if row["unit_code"] == key[1]]
+        due = [row["state"] for row in own if row["due_on"] and first <= row["due_on"] <= last]
+        raised = [
+            r for r in dispute_rows if r["unit_code"] == key[1] and r["event_on"] and first <= r["event_on"] <= last
+        ]
+        walls = [row["raised_at"].astimezone(ZONE).replace(tzinfo=None) for row in raised]
+        found[key] = {
+            "explanations_owed": len(states) - states.count("not_compared"),
+            "explanations_not_yet": states.count("running") + states.count("not_read"),
+            **{f"explanations_{s}": states.count(s) for s in ("open", "overdue", "given", "accepted", "rejected")},
+            "falls_not_compared": states.count("not_compared"),
+            "explanations_came": sum((e["period_code"], e["unit_code"]) == key for e in explanation_rows),
+            "actions_due": len(due), "actions_due_done": due.count("done"), "actions_due_overdue": due.count("overdue"),
+            "actions_done": sum(r["state"] == "done" and first <= r["done_on"] <= last for r in own),
+            "actions_explained": sum(r["link_status"] == "linked" and r["period_code"] == key[0] for r in own),
+            "disputes_raised": len(raised), "disputes_before_cutoff": sum(wall < cutoffs[key[0]] for wall in walls),
+            **{f"disputes_{s}": [r["state"] for r in raised].count(s) for s in ("open", "accepted", "rejected")},
+        }  # fmt: skip
+    return found
+
+
 def same(ours: dict[Key, Row], theirs: dict[Key, Row], wanted: Callable[[Row], Row] = dict) -> list[str]:
     """What differs between two sets of rows, in words; numbers by value."""
     found = [f"{key}: only the oracle has {ours[key]}" for key in ours.keys() - theirs.keys()]
