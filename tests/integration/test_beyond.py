@@ -460,3 +460,49 @@ def test_follow_up_counts_per_period_and_unit(road: Road) -> None:
     for column in next(iter(expected.values())):
         if column != "falls_not_compared":  # one method, one policy, no clipped window in the sandbox
             assert sum(row[column] for row in expected.values()) > 0, column
+
+
+# -- Article 13 -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_hand_over_is_the_years_own_figures(road: Road) -> None:
+    """Row by row from the marts that it is made of: no figure of a quarter or month slips in."""
+    scores = beyond.by(read(road, "marts.k_score"), "period_code", "unit_code")
+    indices = beyond.by(read(road, "marts.index_score"), "period_code", "unit_code", "index_code")
+    windows = beyond.by(read(road, "core.core_unit_window"), "period_code", "unit_code")
+    others = beyond.by(read(road, "marts.evaluation"), "period_code", "unit_code", "evaluator_kind")
+    owed = Counter(
+        (r["period_code"], r["unit_code"]) for r in read(road, "marts.explanation_owed", "state <> 'not_compared'")
+    )
+    quarters = ("2026-Q1", "2026-Q2", "2026-Q3", "2026-Q4")
+    expected: dict[beyond.Key, Row] = {}
+    for unit in CITY.units:
+        year = ("2026", unit.code)
+        score, ratings, window = scores[year], indices[*year, "C"]["denominator"], windows[year]
+        of_quarters = [scores[q, unit.code]["status"] for q in quarters if (q, unit.code) in scores]
+        expected[year] = {
+            **{
+                c: score[c]
+                for c in ("a", "b", "c", "d", "e", "k", "verdict", "verdict_bound", "status", "rank_in_group")
+            },
+            "a_dossiers": indices[*year, "A"]["denominator"],
+            "c_ratings": ratings,
+            "has_few_ratings": bool(ratings) and 0 < ratings < int(PARAMETERS["c_min_ratings"]),
+            "quarters": len(of_quarters),
+            "quarters_scored": of_quarters.count("scored"),
+            "window_days": (window["window_end"] - window["window_start"]).days,
+            "year_days": 365,
+            "is_year_over": False,
+            "explanations_owed": owed[year],
+            **{
+                f"{kind}_share": others[*year, kind]["share"]
+                for kind in ("internal", "authority", "self", "organisation")
+            },
+            **{f"{kind}_status": others[*year, kind]["status"] for kind in ("internal", "authority", "organisation")},
+            "authority_rank": others[*year, "authority"]["rank"],
+            "organisation_is_small": others[*year, "organisation"]["is_small"],
+        }
+    found = beyond.by(read(road, "marts.reform_index_handover"), "period_code", "unit_code")
+    assert beyond.same(expected, found) == []
+    assert any(row["has_few_ratings"] for row in expected.values()) and any(row["k"] for row in expected.values())
+    assert any(row["authority_share"] for row in expected.values()) and any(owed[key] for key in expected)
