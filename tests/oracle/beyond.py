@@ -410,6 +410,77 @@ def follow_up(
     return found
 
 
+# -- Articles 8.2 and 16.4: officials ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Event:
+    """A point of index A, B or C on a day, of a unit and, where its dossier names one, an official."""
+
+    unit: str
+    official: str | None
+    index: str
+    on: date
+    point: Fraction
+
+
+def officials(
+    events: Sequence[Event], windows: Sequence[Row], period_rows: Sequence[Row], until: date, least: int
+) -> dict[Key, Row]:
+    """(period, unit, official) → sums of A, B and C and why C is withheld, of quarters and years that end before `until`."""
+    kinds = {row["period_code"]: row for row in period_rows}
+    over = [
+        w for w in windows
+        if kinds[w["period_code"]]["period_kind"] != "month" and kinds[w["period_code"]]["period_end"] <= until
+        and not w["is_before_rule"] and not w["is_too_short"]
+    ]  # fmt: skip
+    found: dict[Key, Row] = {}
+    of_unit: dict[Key, int] = {}
+    for window in over:
+        key = (window["period_code"], window["unit_code"])
+        here = [e for e in events if e.unit == key[1] and window["window_start"] <= e.on < window["window_end"]]
+        of_unit[key] = sum(e.index == "C" for e in here)
+        for name in {e.official for e in here if e.official}:
+            own = [e for e in here if e.official == name]
+            row: Row = {}
+            for index in "abc":
+                points = [e.point for e in own if e.index == index.upper()]
+                row |= {f"{index}_points": sum(points, Fraction(0)), f"{index}_n": len(points)}
+            found[*key, name] = row
+    for kind in ("quarter", "year"):
+        for window in over:
+            if kinds[window["period_code"]]["period_kind"] != kind:
+                continue
+            key = (window["period_code"], window["unit_code"])
+            rows = {name: row for (code, unit, name), row in found.items() if (code, unit) == key}
+            for name, row in rows.items():
+                row["why"] = "few_ratings" if 0 < row["c_n"] < least else None
+                told = [
+                    found[code, key[1], name]["c_n"] for code, p in kinds.items()
+                    if p["period_kind"] == "quarter" and kind == "year" and (code, key[1], name) in found
+                    and window["period_start"] <= p["period_start"] and p["period_end"] <= window["period_end"]
+                    and found[code, key[1], name]["why"] is None
+                ]  # fmt: skip
+                if row["why"] is None and 0 < row["c_n"] - sum(told) < least:
+                    row["why"] = "few_in_quarters" if kind == "year" else None
+            shown = sorted((row["c_n"], name) for name, row in rows.items() if row["why"] is None and row["c_n"])
+            if shown and 0 < of_unit[key] - sum(n for n, _ in shown) < least:
+                rows[shown[0][1]]["why"] = "few_of_others"
+    return {key: _told(row) for key, row in found.items()}
+
+
+def _told(row: Row) -> Row:
+    told: Row = {"c_withheld_because": row["why"]}
+    for index, counted in (("a", "a_dossiers"), ("b", "b_dossiers"), ("c", "c_ratings")):
+        points, n = row[f"{index}_points"], row[f"{index}_n"]
+        hidden = index == "c" and row["why"] is not None
+        told |= {
+            f"{index}_points": None if hidden else points, counted: None if hidden else n,
+            index: None if hidden or not n else rounded(points / n),
+        }  # fmt: skip
+    return told
+
+
 def same(ours: dict[Key, Row], theirs: dict[Key, Row], wanted: Callable[[Row], Row] = dict) -> list[str]:
     """What differs between two sets of rows, in words; numbers by value."""
     found = [f"{key}: only the oracle has {ours[key]}" for key in ours.keys() - theirs.keys()]
