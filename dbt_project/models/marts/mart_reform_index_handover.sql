@@ -72,8 +72,8 @@ coverage as (
         on
             scores.period_code = periods.period_code
             and periods.period_kind = 'quarter'
-            and periods.period_start >= years.period_start
-            and periods.period_end <= years.period_end
+            and years.period_start <= periods.period_start
+            and years.period_end >= periods.period_end
     group by years.period_code, years.unit_code
 ),
 
