@@ -282,13 +282,16 @@ def trace(
 def build(
     as_of: Annotated[int | None, typer.Option(help="Read raw rows up to this batch; default the newest.")] = None,
     full: Annotated[bool, typer.Option(help="Rebuild everything, not only what changed.")] = False,
+    officials: Annotated[
+        bool, typer.Option("--officials", help="Score officials again too, as a full build does.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build staging, core, facts and marts as of one batch, and prove that every key and constraint stands."""
     from hailong.warehouse.build import build as run
 
     with _progress() as tell:
-        result = run(Settings.load(), as_of=as_of, full=full, progress=tell)
+        result = run(Settings.load(), as_of=as_of, full=full, officials=officials, progress=tell)
     _show(result, as_json)
 
 

@@ -14,7 +14,7 @@ from hailong.warehouse import dbt
 from hailong.warehouse.build import build
 from tests.dbt.test_project_rules import literals_of_the_decision
 
-LAYERS = ("core", "facts", "marts")
+LAYERS = ("core", "facts", "marts", "officials")
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,15 @@ MAY_READ = {
     "core": {"seed", "staging", "core"},
     "facts": {"seed", "core", "facts"},
     "marts": {"seed", "core", "facts", "marts"},
+    # Restricted: it reads pseudonyms in staging, and nothing reads it.
+    "officials": {"seed", "staging", "core", "facts", "marts", "officials"},
 }
-FOLDER_OF_PREFIX = {"stg": "staging", "dim": "core", "core": "core", "fct": "facts", "mart": "marts", "dq": "marts"}
-UNDER_CONTRACT = ("core", "facts", "marts")
+FOLDER_OF_PREFIX = {
+    "stg": "staging", "dim": "core", "core": "core", "fct": "facts", "mart": "marts", "dq": "marts", "official": "officials",
+}  # fmt: skip
+UNDER_CONTRACT = ("core", "facts", "marts", "officials")
+# How a model names the pseudonym of an official; whether there is one at all is no secret.
+PSEUDONYMS = re.compile(r"\bofficial\b(?! is (not )?null)")
 CLOCK = re.compile(r"\b(now\s*\(|current_(date|time|timestamp)|clock_timestamp|statement_timestamp|localtime)", re.I)
 # Values of the policy's parameters that must come from the seed. (0, 1, 2 and 6 have other uses in SQL.)
 OF_THE_DECISION = re.compile(r"(?<![\w.])(5|10|18|20|100|0\.9|0\.01|'15:00'|'8'|'9'|'10'|'qd104-2024')(?![\w.])")
@@ -93,8 +99,13 @@ def tables_are_under_contract(_: Manifest, node: Node) -> Iterator[str]:
         return
     keys = [constraint for constraint in node["constraints"] if constraint["type"] == "primary_key"]
     unique_key = config["unique_key"] if isinstance(config["unique_key"], list) else [config["unique_key"]]
-    if (config["materialized"], config["incremental_strategy"]) != ("incremental", "sync"):
+    kept = (config["materialized"], config["incremental_strategy"])
+    if layer(node) != "officials" and kept != ("incremental", "sync"):
         yield f"{node['name']} is not kept by sync: a rebuilt table loses the keys that point at it"
+    if layer(node) == "officials" and (
+        config["materialized"] != "table" or any(c["type"] == "foreign_key" for c in node["constraints"])
+    ):
+        yield f"{node['name']} is no table without foreign keys: a full build could not drop what it hangs on"
     if len(keys) != 1:
         yield f"{node['name']} has no primary key"
     elif keys[0]["columns"] != unique_key:
@@ -149,6 +160,20 @@ def no_rule_as_literal(_: Manifest, node: Node) -> Iterator[str]:
         yield f"{node['name']} holds {literal}: a value of the policy belongs into its seed"
 
 
+def pseudonyms_stay_restricted(manifest: Manifest, node: Node) -> Iterator[str]:
+    """Only the restricted layer, and views of staging that nothing else reads, name an official."""
+    everything = {**manifest["nodes"], **manifest["sources"]}
+    names_official = bool(PSEUDONYMS.search(without_comments(node["raw_code"]))) or "official" in node["columns"]
+    if layer(node) in ("core", "facts", "marts"):
+        if names_official:
+            yield f"{node['name']} ({layer(node)}) names an official"
+        for parent in node["depends_on"]["nodes"]:
+            if re.search(r"(^|_)official(_|$)", everything[parent]["name"]):
+                yield f"{node['name']} ({layer(node)}) reads {everything[parent]['name']}, which holds pseudonyms"
+    elif layer(node) == "staging" and names_official and not re.search(r"(^|_)official(_|$)", node["name"]):
+        yield f"{node['name']} names an official and does not say so in its name"
+
+
 def everything_is_described(_: Manifest, node: Node) -> Iterator[str]:
     missing = [name for name, column in node["columns"].items() if not column["description"]]
     if not node["description"] or missing:
@@ -166,6 +191,7 @@ RULES: tuple[Callable[[Manifest, Node], Iterator[str]], ...] = (
     increments_say_their_scope,
     no_clock,
     no_rule_as_literal,
+    pseudonyms_stay_restricted,
     everything_is_described,
 )
 
@@ -301,6 +327,36 @@ BAD: dict[str, tuple[str, Callable[[Node], dict[str, Any]], str]] = {
         "fct_a_timeliness",
         lambda node: {"raw_code": node["raw_code"] + "\nwhere status_code in ('8', '9')"},
         "fct_a_timeliness holds '8'",
+    ),
+    "an official outside the restricted layer": (
+        "fct_a_timeliness",
+        lambda node: {"raw_code": node["raw_code"] + "\nwhere compared.official = 'x'"},
+        "fct_a_timeliness (facts) names an official",
+    ),
+    "a mart that shows officials": (
+        "mart_k_score",
+        lambda node: {"columns": {"official": {"description": "x"}}},
+        "mart_k_score (marts) names an official",
+    ),
+    "core that reads pseudonyms": (
+        "core_dossier",
+        lambda node: {"depends_on": {"nodes": ["model.hailong.stg_tthc__dossier_official"]}},
+        "core_dossier (core) reads stg_tthc__dossier_official, which holds pseudonyms",
+    ),
+    "a mart that reads the restricted layer": (
+        "mart_k_score",
+        lambda node: {"depends_on": {"nodes": ["model.hailong.official_score"]}},
+        "mart_k_score (marts) reads official_score (officials)",
+    ),
+    "a staging view that hides an official": (
+        "stg_tthc__dossier_version",
+        lambda node: {"raw_code": node["raw_code"].replace("    versions.op,", "    versions.official,", 1)},
+        "stg_tthc__dossier_version names an official",
+    ),
+    "scores of officials that hang on core": (
+        "official_score",
+        lambda node: {"constraints": [*node["constraints"], {"type": "foreign_key", "columns": ["unit_code"]}]},
+        "official_score is no table without foreign keys",
     ),
     "a column without description": (
         "dim_unit",

@@ -316,3 +316,47 @@ def test_the_city_itself_is_in_no_unit(read: Settings) -> None:
     assert rows(
         read, f"select distinct unit_code from staging.stg_portal__evaluation where department_id = '{ROOT_DEPARTMENT}'"
     ) == [(None,)]
+
+
+def test_every_group_of_the_portal_stands_beside_k_with_its_own_window(read: Settings, city: City) -> None:
+    """New and old method apart, null apart from zero, the two indices of online service and payment by their most points."""
+    found = rows(
+        read,
+        "select group_code, window_from, window_to, unit_code, metric_version, index_code, score, max_score, is_swapped,"
+        " is_maximum_odd, period_code is not null from marts.portal_group",
+    )
+    staged = rows(
+        read,
+        "select group_code, window_from, window_to, unit_code, metric_version, total_score, total_max_score"
+        " from staging.stg_portal__evaluation where not is_overview",
+    )
+    index_of = {group.path: group.index for group in GROUPS} | {"handling-satisfaction": "MDHL", RESULTS: "TONG_SCORE"}
+    expected = {row[:5]: (index_of[row[0]], *row[5:7], False, False) for row in staged}
+    assert {row[:5]: row[5:10] for row in found} == expected and len(found) == len(staged)
+    assert {row[4] for row in found} == {"2025", "2026"}
+    assert {row[0] for row in found if row[10]} == {"handling-satisfaction"}, (
+        "only that group is asked for our own days"
+    )
+    legacy = {row[:4]: row[6] for row in found if row[4] == "2025"}
+    units, said = {unit.department_id: unit.code for unit in city.units}, Indices(city, Portal(city))
+    for first, last in {row[1:3] for row in found if row[4] == "2025"}:
+        service, payment = ("TTTT", "CLGQ") if last < SWAPPED_UNTIL else ("CLGQ", "TTTT")
+        for row in said.legacy(first, last):
+            unit = units.get(row["departmentId"])
+            if unit:
+                for path, key in (("provide-online-tree", service), ("formality-online-payment-tree", payment)):
+                    score = None if row[key] is None else exact(row[key])
+                    assert legacy[path, first, last, unit] == score
+
+
+def test_metrics_of_a_group_add_up_to_its_score(read: Settings) -> None:
+    groups = rows(
+        read,
+        "select group_code, score, max_score, metrics from marts.portal_group"
+        f" where metric_version = '2026' and score is not null and group_code <> '{RESULTS}'",
+    )
+    assert len(groups) > 1000
+    for group_code, score, most, metrics in groups:
+        parts = [part for part in metrics if part["max_score"]]
+        assert sum(Decimal(str(part["max_score"])) for part in parts) == most, group_code
+        assert abs(sum(Decimal(str(part["score"])) for part in parts) - score) <= Decimal("0.02"), group_code

@@ -13,6 +13,8 @@
     ('e_valid_days', 'integer'), ('e_basis', 'text'), ('e_self_check', 'text'),
     ('a_max', 'numeric'), ('b_max', 'numeric'), ('c_max', 'numeric'), ('d_max', 'numeric'),
     ('e_max', 'numeric'),
+    ('explain_k_fall', 'numeric'), ('explain_cases', 'integer'), ('explain_reconciliation_share', 'numeric'),
+    ('explain_within_days', 'integer'),
     ('missing_index', 'text'), ('k_scale', 'integer'), ('k_threshold', 'numeric'), ('k_equal', 'text'),
     ('rank_scale', 'integer'), ('near_threshold_distance', 'numeric'), ('min_window_days', 'integer'),
     ('c_min_ratings', 'integer'), ('c_min_uncertainty', 'numeric'), ('overdue_long_days', 'integer'), ('petition_resent_often', 'integer'), ('petition_unanswered_days', 'integer'),

@@ -10,6 +10,7 @@ select
     sheets.sheet_id,
     {{ target_of('institutional', 'unit', 'sheets.unit_source_code') }} as unit_code,
     sheets.sub_unit_name,
+    sheets.official is not null as is_about_official,
     sheets.period_code,
     {{ target_of('institutional', 'grade', 'sheets.grade_code') }} as grade_code,
     sheets.score,

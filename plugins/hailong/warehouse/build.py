@@ -19,6 +19,7 @@ LOCK = 104_002  # advisory lock: one build at a time (loads have 104_001 and go 
 LOCK_WAIT = "10s"
 ROLE = "hailong_transformer"
 SCHEMAS = ("marts", "facts", "core", "staging", "rules")
+OFFICIALS = "path:models/officials"
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ def build(
     settings: Settings,
     as_of: int | None = None,
     full: bool = False,
+    officials: bool = False,
     progress: dbt.Progress | None = None,
 ) -> BuildResult:
     """Build rules, staging, core, facts and marts from the raw rows with `batch_id <= as_of` (default: all there are).
 
     Looks again at the records that a batch since the last finished build told of, and at the cells and periods they lie
     in. `full` drops and makes all tables again; so does a changed rule set or register, said aloud. Both give the same
-    rows. An `as_of` older than the last finished build goes into scratch schemas and leaves the real ones alone.
+    rows. `officials` scores officials again as well, which a full build does anyway and no other (they look at every
+    dossier of a quarter). An `as_of` older than the last finished build goes into scratch schemas and leaves the real ones alone.
     TransientError when another build is running; PermanentError when a model, a test or a constraint fails.
     """
     tell = progress or (lambda text: None)
@@ -68,7 +71,8 @@ def build(
             else:
                 touched = increments.touch(connection, since, as_of_batch)
                 tell(f"build {build_id}: {touched:,} records to look at again")
-            run = _dbt(settings, connection, build_id, as_of_batch, prefix, progress)
+            skipped = [] if officials or since is None else ["--exclude", OFFICIALS]
+            run = _dbt(settings, connection, build_id, as_of_batch, prefix, skipped, progress)
             proved = constraints.prove(connection, run.manifest)
         except BaseException as error:
             with suppress(psycopg.OperationalError):  # server gone: the next build finds this one still `running`
@@ -193,11 +197,12 @@ def _dbt(
     build_id: int,
     as_of_batch: int,
     prefix: str,
+    skipped: list[str],
     progress: dbt.Progress | None,
 ) -> dbt.DbtRun:
     variables = {"as_of_batch": as_of_batch, "schema_prefix": prefix, "build_id": build_id}
     try:
-        run = dbt.run(settings, ["build", "--exclude-resource-type", "unit_test"], variables, progress)
+        run = dbt.run(settings, ["build", "--exclude-resource-type", "unit_test", *skipped], variables, progress)
     except dbt.DbtFailed as error:
         _record(connection, build_id, error.run.nodes)
         raise
