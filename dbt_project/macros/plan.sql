@@ -25,3 +25,10 @@
     set transaction isolation level repeatable read
     {%- endif -%}
 {%- endmacro %}
+
+{# Comments follow the rule set, and another rule set makes a full build: an increment need not write them all again. #}
+{% macro postgres__persist_docs(relation, model, for_relation, for_columns) -%}
+    {%- if not (var('increment', false) and model.config.materialized == 'incremental') -%}
+    {{ return(default__persist_docs(relation, model, for_relation, for_columns)) }}
+    {%- endif -%}
+{%- endmacro %}

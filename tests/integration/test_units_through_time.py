@@ -11,6 +11,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from psycopg import sql
@@ -20,7 +21,7 @@ from hailong.extract.run import IngestResult, ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
-from tests.integration.test_oracle_agreement import ZONE, newest_batch, scorer_of
+from tests.integration.test_oracle_agreement import newest_batch, scorer_of
 from tests.oracle import feeds, rules
 from tests.oracle.book import Book
 from tests.oracle.cases import SINCE, UNTIL, Generator, periods
@@ -64,6 +65,8 @@ PASSINGS = [
     Passing("HCM.GAP1", "HCM.GAP0"),  # a month lies between the two
 ]
 pytestmark = pytest.mark.slow
+
+ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 
 
 def rules_without_readings(settings: Settings, folder: Path) -> Settings:

@@ -14,6 +14,11 @@ with versions as not materialized (
     {%- endif %}
 ),
 
+-- Single ones are found by dossier and batch; a CTE of those that were touched would be gone through for each.
+every_version as not materialized (
+    select * from {{ ref('stg_tthc__dossier_version') }}
+),
+
 supplement_versions as materialized (
     select * from {{ ref('stg_tthc__supplement_version') }}
     {%- if is_increment() %}
@@ -25,7 +30,7 @@ supplement_statuses as (
     select * from {{ ref('supplement_status') }}
 ),
 
-units as (
+units as not materialized (
     select * from {{ ref('dim_unit') }}
 ),
 
@@ -71,12 +76,14 @@ earliest_supplement as (
 -- Most dossiers had their due date in the version in force already.
 earlier_due as (
     select
-        versions.record_key,
-        versions.due_at,
-        versions.due_at_is_date
+        every_version.record_key,
+        every_version.due_at,
+        every_version.due_at_is_date
     from histories
-    inner join versions
-        on histories.record_key = versions.record_key and histories.first_due_batch_id = versions.batch_id
+    inner join every_version
+        on
+            histories.record_key = every_version.record_key
+            and histories.first_due_batch_id = every_version.batch_id
     where histories.first_due_batch_id < histories.batch_id
 ),
 
@@ -108,18 +115,20 @@ done as (
 
 dossiers as (
     select
-        versions.*,
+        every_version.*,
         histories.first_batch_id,
         histories.first_result_batch_id,
         -- Some software adds a step "done" to dossiers that wait or were stopped, so that another system takes them.
         case
-            when statuses.is_interrupted then string_to_array(versions.step_status_codes, ',') && done.status_codes
+            when statuses.is_interrupted
+                then string_to_array(every_version.step_status_codes, ',') && done.status_codes
         end as has_inserted_step
     from histories
-    inner join versions on histories.record_key = versions.record_key and histories.batch_id = versions.batch_id
-    left join statuses on versions.status_code = statuses.status_code
+    inner join every_version
+        on histories.record_key = every_version.record_key and histories.batch_id = every_version.batch_id
+    left join statuses on every_version.status_code = statuses.status_code
     cross join done
-    where versions.op = 'upsert'
+    where every_version.op = 'upsert'
 )
 
 select

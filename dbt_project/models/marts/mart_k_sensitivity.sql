@@ -1,10 +1,17 @@
 -- Grain: one row per period and unit that owes a K: what becomes of K, verdict and rank when the open texts are read otherwise.
-{{ config(alias='k_sensitivity', unique_key=['period_code', 'unit_code']) }}
+{{ config(
+    alias='k_sensitivity',
+    unique_key=['period_code', 'unit_code'],
+    scope="held.period_code in (" ~ touched_periods(['result', 'rating']) ~ ")",
+) }}
 
 {%- set indices = ['a', 'b', 'c', 'd', 'e'] %}
 
 with unit_windows as (
     select * from {{ ref('core_unit_window') }}
+    {%- if is_increment() %}
+    where period_code in ({{ touched_periods(['result', 'rating']) }})
+    {%- endif %}
 ),
 
 units as (

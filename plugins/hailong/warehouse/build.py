@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -71,8 +72,14 @@ def build(
             else:
                 touched = increments.touch(connection, since, as_of_batch)
                 tell(f"build {build_id}: {touched:,} records to look at again")
-            skipped = [] if officials or since is None else ["--exclude", OFFICIALS]
-            run = _dbt(settings, connection, build_id, as_of_batch, prefix, skipped, progress)
+            args = _what_is_built(since is not None, officials)
+            variables = {
+                "as_of_batch": as_of_batch,
+                "schema_prefix": prefix,
+                "build_id": build_id,
+                "increment": since is not None,
+            }
+            run = _dbt(settings, connection, build_id, args, variables, progress)
             proved = constraints.prove(connection, run.manifest)
         except BaseException as error:
             with suppress(psycopg.OperationalError):  # server gone: the next build finds this one still `running`
@@ -191,18 +198,24 @@ def _finish(connection: psycopg.Connection, build_id: int, status: str, message:
     )
 
 
+def _what_is_built(is_increment: bool, officials: bool) -> list[str]:
+    """Seeds that changed make a full build, so an increment need not load them again."""
+    if not is_increment:
+        return ["build", "--exclude-resource-type", "unit_test"]
+    skipped = [] if officials else ["--exclude", OFFICIALS]
+    return ["build", "--exclude-resource-types", "unit_test", "seed", *skipped]
+
+
 def _dbt(
     settings: Settings,
     connection: psycopg.Connection,
     build_id: int,
-    as_of_batch: int,
-    prefix: str,
-    skipped: list[str],
+    args: list[str],
+    variables: Mapping[str, Any],
     progress: dbt.Progress | None,
 ) -> dbt.DbtRun:
-    variables = {"as_of_batch": as_of_batch, "schema_prefix": prefix, "build_id": build_id}
     try:
-        run = dbt.run(settings, ["build", "--exclude-resource-type", "unit_test", *skipped], variables, progress)
+        run = dbt.run(settings, args, variables, progress)
     except dbt.DbtFailed as error:
         _record(connection, build_id, error.run.nodes)
         raise
