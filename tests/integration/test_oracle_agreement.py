@@ -12,45 +12,19 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.rows import dict_row
 
 from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
+from tests.integration.marts import read_marts
 from tests.oracle import feeds, rules
+from tests.oracle.agreement import MARTS, Marts, disagreements, oracle_rows, scorer_of
 from tests.oracle.book import Book
 from tests.oracle.cases import SINCE, UNTIL, everything, periods
-from tests.oracle.compare import (
-    DIFFERENCE_COLUMNS,
-    DIFFERENCE_KEY,
-    FLOW_COLUMNS,
-    INDEX_COLUMNS,
-    INDEX_KEY,
-    K_COLUMNS,
-    K_KEY,
-    PETITION_COLUMNS,
-    PETITION_COUNTS,
-    TERM_COLUMNS,
-    TERM_KEY,
-    differences,
-    report,
-)
-from tests.oracle.petitions import Petitions
-from tests.oracle.scorer import SUPPORTED, Policy, Row, Scorer, World
-
-Marts = dict[str, list[Row]]
-MARTS = {
-    "index_score": (INDEX_KEY, INDEX_COLUMNS),
-    "k_score": (K_KEY, K_COLUMNS),
-    "dossier_flow": (K_KEY, FLOW_COLUMNS),
-    "petition_count": (K_KEY, PETITION_COLUMNS),
-    "petition_term": (TERM_KEY, TERM_COLUMNS),
-    "portal_difference": (DIFFERENCE_KEY, DIFFERENCE_COLUMNS),
-}
+from tests.oracle.compare import FLOW_COLUMNS, PETITION_COUNTS, differences, report
+from tests.oracle.scorer import SUPPORTED, Policy, World
 
 pytestmark = pytest.mark.slow
 
@@ -67,28 +41,11 @@ class Loaded:
     marts: Marts  # as built after all rounds, on top of the former
 
 
-def read_marts(settings: Settings, schema: str = "marts") -> Marts:
-    with connect(settings) as connection:
-        connection.row_factory = dict_row  # type: ignore[assignment]
-        return {mart: read(connection, schema, mart) for mart in MARTS}
-
-
-def read(connection: psycopg.Connection, schema: str, mart: str) -> list[Row]:
-    query = sql.SQL("select * from {} order by {}").format(
-        sql.Identifier(schema, mart), sql.SQL(", ").join(map(sql.Identifier, MARTS[mart][0]))
-    )
-    return list(connection.execute(query).fetchall())  # type: ignore[arg-type]
-
-
 def newest_batch(settings: Settings) -> int:
     with connect(settings) as connection:
         row = connection.execute("select max(batch_id) from ops.batch").fetchone()
     assert row is not None
     return int(row[0])
-
-
-def scorer_of(world: World, policies: Sequence[Policy] | None = None) -> Scorer:
-    return Scorer(world, policies or rules.policies(), rules.working_days(), rules.level_classes(), rules.terms())
 
 
 @pytest.fixture(scope="module")
@@ -118,22 +75,8 @@ def all_differences(
     if rounds is not None:
         world = World(world.units, world.procedures, world.codes, world.batches[:rounds])
     scorer = scorer_of(world, policies)
-    index_rows, k_rows = scorer.score(periods())
-    reports = []
-    counted = Petitions(scorer, periods())
-    rows_of = {
-        "index_score": index_rows,
-        "k_score": k_rows,
-        "dossier_flow": scorer.flows(periods(), UNTIL - timedelta(days=1)),
-        "petition_count": counted.count_rows({(k["period_code"], k["unit_code"]): k["small_sample"] for k in k_rows}),
-        "petition_term": counted.term_rows(),
-        "portal_difference": counted.difference_rows(),
-    }
-    for mart, rows in rows_of.items():
-        found = differences(rows, marts[mart], *MARTS[mart])
-        if found:
-            reports.append(f"marts.{mart}: {report(found, scorer, periods())}")
-    return reports
+    oracle = oracle_rows(scorer, periods(), UNTIL - timedelta(days=1))
+    return disagreements(scorer, periods(), oracle, marts)
 
 
 def test_nothing_was_quarantined(loaded: Loaded) -> None:

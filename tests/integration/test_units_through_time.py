@@ -20,9 +20,10 @@ from hailong.extract.run import IngestResult, ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
-from tests.integration.test_oracle_agreement import ZONE, newest_batch, scorer_of
+from tests.integration.test_oracle_agreement import newest_batch
 from tests.oracle import feeds, rules
-from tests.oracle.book import Book
+from tests.oracle.agreement import scorer_of
+from tests.oracle.book import ZONE, Book
 from tests.oracle.cases import SINCE, UNTIL, Generator, periods
 from tests.oracle.compare import INDEX_KEY, K_KEY, differences
 from tests.oracle.edges import worked_edges
