@@ -799,7 +799,7 @@ class Scorer:
             told = self.dossier_outcome(history, policy.parameters) if policy and result else None
             overdue, inherited = None, False
             if told and told.due and told.a_excluded in (None, "inherited_overdue"):
-                late_after = max(start, told.due.day) if received else told.due.day
+                late_after = max(start, told.due.day)
                 overdue = late_after if late_after < told.day else None
                 valid_from = self.units[unit].valid_from
                 inherited = received is not None and max(received, told.due.day) < valid_from <= told.day
