@@ -8,7 +8,7 @@ at the ends of the day, at 15:00 and at 17:00, with or without a clock time, a s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -62,10 +62,11 @@ NUMBERS = {
 }
 WORDS = {name: tuple(sorted(known)) for name, known in SUPPORTED.items() if len(known) > 1}
 PROCEDURES = (LIMIT_FREE, AT_ONCE, "2.000000", "2.000001", "2.000003", "2.000005", "2.000020", "9.000009", None)
+KINDS = ("dossiers", "ratings", "portal_rows", "posting_checks", "petitions")
 NAMES = ("SO1", "SO2", "QU1", "PH1", "CON", "TT1", "KHN", "LA0")
+BUSY = NAMES[:4]  # what happens, happens mostly there
 LEVELS = ("RẤT HÀI LÒNG", "HÀI LÒNG", "KHÔNG HÀI LÒNG")
-RESULTS = ("8", "9", "10", "10")
-DONE, OPEN = ("8", "9", "10"), ("1", "2", "4", "5", "6")
+DONE = ("8", "9", "10")
 SHIFTS = tuple(timedelta(seconds=s) for s in (0, 0, 1, -1)) + tuple(
     timedelta(days=d) for d in (1, -1, 2, -2, 3, 5, -5, 6, 7, 8, 9, 12, -12)
 )
@@ -78,12 +79,8 @@ class Lives:
     scene: str
     since: date
     until: date
-    book: Book = field(repr=False)
+    world: World
     policies: tuple[tuple[date, dict[str, str]], ...]
-
-    @property
-    def world(self) -> World:
-        return self.book.world
 
     @property
     def periods(self) -> list[Period]:
@@ -96,10 +93,8 @@ class Lives:
         lines += [f"  {shown(unit)}" for unit in self.world.units]
         for number, batch in enumerate(self.world.batches):
             lines.append(f"  round {number}, petitions of {batch.petitions_read}, deleted {sorted(batch.deleted)}")
-            for records in (
-                batch.dossiers, batch.ratings, batch.portal_rows, batch.posting_checks, batch.petitions,
-            ):  # fmt: skip
-                lines += [f"    {shown(record)}" for record in records]
+            for kind in KINDS:
+                lines += [f"    {shown(record)}" for record in getattr(batch, kind)]
         return "\n".join(lines)
 
 
@@ -126,19 +121,16 @@ def sharp_days(since: date, until: date) -> tuple[date, ...]:
 class Writer:
     """Draws one world."""
 
-    def __init__(self, draw: st.DrawFn) -> None:
+    def __init__(self, draw: st.DrawFn, scene: str) -> None:
         self.draw = draw
-        self.scene = draw(st.sampled_from(sorted(SCENES)))
-        self.since, self.until = SCENES[self.scene]
+        self.scene = scene
+        self.since, self.until = SCENES[scene]
         self.days = sharp_days(self.since, self.until)
+        self.border = draw(st.sampled_from((UNITS_CHANGED, *self.days)))  # where a unit takes over from another
         self.book = registered()
-        self.units = [f"HCM.{name}" for name in NAMES]
         self.batches = self.book.world.batches
 
     # -- drawing
-
-    def one_of(self, values: Sequence[object] | st.SearchStrategy[object]) -> object:
-        return self.draw(values if isinstance(values, st.SearchStrategy) else st.sampled_from(values))
 
     def chance(self, n: int) -> bool:
         """Once in n times; never in the simplest world."""
@@ -167,7 +159,7 @@ class Writer:
         return None if moment is None or self.chance(n) else self.near(moment)
 
     def unit(self) -> str:
-        return self.draw(st.sampled_from(self.units))
+        return f"HCM.{self.draw(st.sampled_from(BUSY if not self.chance(4) else NAMES))}"
 
     def source(self, unit_code: str | None) -> str | None:
         if unit_code is None:
@@ -176,18 +168,19 @@ class Writer:
         return self.draw(st.sampled_from((f"H29.{name}", f"000.00.{name}.H29")))
 
     def some(self, most: int, write: Callable[[], object], least: int = 0) -> None:
-        for _ in range(self.draw(st.integers(least, most))):
+        """Few or many."""
+        for _ in range(self.draw(st.one_of(st.integers(least, most // 2), st.integers(most // 2, most)))):
             write()
 
     # -- registers
 
     def register(self) -> None:
-        unit, border = self.book_unit, self.draw(st.sampled_from((UNITS_CHANGED, *self.days)))
+        unit = self.book_unit
         places = st.sampled_from(("desk;website", "desk", None))
         unit("SO1")
         unit("SO2", valid_from=self.day(), posting_places=self.draw(places))
-        unit("QU1", valid_to=border, unit_kind="district")
-        unit("PH1", valid_from=border, unit_kind="ward", posting_places=self.draw(places))
+        unit("QU1", valid_to=self.border, unit_kind="district")
+        unit("PH1", valid_from=self.border, unit_kind="ward", posting_places=self.draw(places))
         unit("CON", parent_unit_code="HCM.SO1")
         ends = self.day() if self.chance(3) else None
         unit("TT1", is_receiving_only=True, valid_to=ends, peer_group="trung_tam")
@@ -219,13 +212,17 @@ class Writer:
         if self.chance(8):
             received = self.near(end)
         due = None if self.chance(6) else self.near(end)
+        unit = None if self.chance(20) else self.unit()
+        if self.chance(6):  # begun by one unit, ended by the next
+            due, end = self.near(at(self.border - ONE_DAY, "170000")), self.near(at(self.border, "080000"))
+            received = self.near(at(self.border - 5 * ONE_DAY, "080000"))
+            unit = self.draw(st.sampled_from(("HCM.PH1", "HCM.QU1")))
         status = "10"
         if self.chance(2):
             status = self.draw(st.sampled_from(("9", "8", "4", "5", "7", "3", "1")))
         done = status in DONE
         finished = end if done and not self.chance(6) else None
         returned = self.near(end) if (done and not finished) or self.chance(4) else None
-        unit = None if self.chance(20) else self.unit()
         dossier = Dossier(
             dossier_code=f"H29-{self.book.number('dossier'):04d}",
             procedure_code=self.draw(st.sampled_from(PROCEDURES)),
@@ -233,7 +230,7 @@ class Writer:
             received_at=None if self.chance(15) else received,
             due_at=due,
             finished_at=finished,
-            returned_at=None if self.chance(15) else returned,
+            returned_at=None if self.chance(6) else returned,
             resolving_unit=self.source(unit),
             receiving_unit=self.source(self.unit() if self.chance(4) else unit),
             is_test_record=self.chance(20),
@@ -348,14 +345,14 @@ class Writer:
 
     def portal_rows(self, periods: Sequence[Period]) -> None:
         for period in periods:
-            for unit in self.units[: self.draw(st.sampled_from((2, 4, 0, 8)))]:
-                n = self.draw(st.sampled_from((0, 1, 6, 7)))
+            for name in NAMES[: self.draw(st.sampled_from((4, 2, 0, 8)))]:
+                n = self.draw(st.sampled_from((0, 1, 6, 7, 5)))
                 good = n - self.draw(st.sampled_from((0, 1))) if n else 0
-                rated = self.draw(st.sampled_from((10, 0)))
-                row = self.book.portal(unit, period.period_code, "0", (n, good, n), dossiers=(rated, rated))
+                rated = self.draw(st.sampled_from((10, 10, 0)))
+                row = self.book.portal(f"HCM.{name}", period.period_code, "0", (n, good, n), dossiers=(rated, rated))
                 score: Decimal | None = sum((m.score for m in row.metrics if m.score is not None), Decimal(0))
-                if self.chance(10):
-                    score = self.draw(st.sampled_from((None, Decimal("17.5"))))
+                if self.chance(4):
+                    score = self.draw(st.sampled_from((None, *map(Decimal, ("17.5", "16", "17", "16.01")))))
                 asked = self.moment(row.window_to + ONE_DAY * self.draw(st.sampled_from((1, 0, -3, 3))))
                 self.batches[0].portal_rows[-1] = replace(row, total_score=score, retrieved_at=asked.at)
 
@@ -365,6 +362,18 @@ class Writer:
         check = self.book.check(unit, place, self.day().isoformat(), not self.chance(4), batch=number)
         if number < 2 and self.chance(10):
             self.batches[2].deleted.add(check.check_id)
+
+    def evidence(self) -> None:
+        """So that a K comes about: in some units every place is checked and somebody is content."""
+        for name in BUSY:
+            if not self.chance(4):
+                day = self.day()
+                for place in ("desk", "website"):
+                    self.book.check(f"HCM.{name}", place, day.isoformat(), not self.chance(8))
+                for _ in range(self.draw(st.integers(1, 3))):
+                    level = LEVELS[2 if self.chance(4) else 0]
+                    told = self.book.rating(f"HCM.{name}", "20260101000000", level)
+                    self.batches[0].ratings[-1] = replace(told, rated_at=self.moment())
 
     def petitions_read(self) -> None:
         """All of the time, or with a gap, or not at all in a round."""
@@ -378,13 +387,55 @@ class Writer:
         self.register()
         policies = self.policies()
         self.some(most, self.dossier, least=1)
-        self.some(most // 3, self.rating)
-        self.some(most // 4, self.petition)
+        self.some(most // 2, self.rating)
+        self.some(most // 2, self.petition)
         self.some(most // 4, self.check)
-        lives = Lives(self.scene, self.since, self.until, self.book, policies)
+        self.evidence()
+        lives = Lives(self.scene, self.since, self.until, self.book.world, policies)
         self.portal_rows(lives.periods)
         self.petitions_read()
         return lives
+
+
+Kept = tuple[int, str, int]  # round, kind of record, place
+
+
+def smallest(lives: Lives, differs: Callable[[Lives], bool]) -> Lives:
+    """The same world with as few records as still differ: halves, quarters … single records are left out in turn.
+
+    Hypothesis would shrink every draw, which takes hundreds of builds; a record that is not needed is all that hides the others.
+    """
+    kept: list[Kept] = [
+        (number, kind, place)
+        for number, batch in enumerate(lives.world.batches)
+        for kind in KINDS
+        for place in range(len(getattr(batch, kind)))
+    ]
+    step = len(kept) // 2
+    while step:
+        start = 0
+        while start < len(kept):
+            fewer = kept[:start] + kept[start + step :]
+            if differs(only(lives, fewer)):
+                kept = fewer
+            else:
+                start += step
+        step //= 2
+    return only(lives, kept)
+
+
+def only(lives: Lives, kept: Sequence[Kept]) -> Lives:
+    """The same world with these records."""
+    chosen = set(kept)
+    batches = [
+        replace(batch, **{
+            kind: [record for place, record in enumerate(getattr(batch, kind)) if (number, kind, place) in chosen]
+            for kind in KINDS
+        })
+        for number, batch in enumerate(lives.world.batches)
+    ]  # fmt: skip
+    world = replace(lives.world, batches=batches)
+    return replace(lives, world=world)
 
 
 def midnight(day: date) -> datetime:
@@ -392,6 +443,6 @@ def midnight(day: date) -> datetime:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, most: int = 40) -> Lives:
-    """Worlds of up to `most` dossiers."""
-    return Writer(draw).write(most)
+def worlds(draw: st.DrawFn, scene: str, most: int = 60) -> Lives:
+    """Worlds of up to `most` dossiers in one scene."""
+    return Writer(draw, scene).write(most)
