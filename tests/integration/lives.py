@@ -8,7 +8,7 @@ at the ends of the day, at 15:00 and at 17:00, with or without a clock time, a s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -427,15 +427,15 @@ def smallest(lives: Lives, differs: Callable[[Lives], bool]) -> Lives:
 def only(lives: Lives, kept: Sequence[Kept]) -> Lives:
     """The same world with these records."""
     chosen = set(kept)
-    batches = [
-        replace(batch, **{
+    batches, keys = [], set()
+    for number, batch in enumerate(lives.world.batches):
+        left = {
             kind: [record for place, record in enumerate(getattr(batch, kind)) if (number, kind, place) in chosen]
             for kind in KINDS
-        })
-        for number, batch in enumerate(lives.world.batches)
-    ]  # fmt: skip
-    world = replace(lives.world, batches=batches)
-    return replace(lives, world=world)
+        }
+        keys |= {str(getattr(record, fields(record)[0].name)) for records in left.values() for record in records}
+        batches.append(replace(batch, **left, deleted=batch.deleted & keys))
+    return replace(lives, world=replace(lives.world, batches=batches))
 
 
 def midnight(day: date) -> datetime:

@@ -24,7 +24,7 @@ from tests.integration.test_oracle_agreement import newest_batch
 from tests.oracle import feeds, rules
 from tests.oracle.agreement import scorer_of
 from tests.oracle.book import ZONE, Book
-from tests.oracle.cases import SINCE, UNTIL, Generator, periods
+from tests.oracle.cases import SINCE, UNTIL, Generator, periods, read_to
 from tests.oracle.compare import INDEX_KEY, K_KEY, differences
 from tests.oracle.edges import worked_edges
 from tests.oracle.scorer import Batch, Policy, Row, World
@@ -76,10 +76,11 @@ def rules_without_readings(settings: Settings, folder: Path) -> Settings:
     return replace(settings, rules=folder)
 
 
-def passing_book(dossiers: int, seed: int) -> Book:
+def passing_book(dossiers: int, seed: int, until: date = UNTIL) -> Book:
     """The worked edges, generated records, and units that take over from each other where periods meet."""
     book = worked_edges()
-    generator = Generator(book, random.Random(seed))
+    read_to(book, until)
+    generator = Generator(book, random.Random(seed), until)
     for name, valid_from, valid_to in (
         ("NOI1", "2026-09-15", "2026-10-15"), ("NOI2", "2026-10-15", None),
         ("THO1", "2024-01-01", "2026-07-15"), ("NOI3", "2026-07-15", None),

@@ -52,12 +52,16 @@ def periods(until: date = UNTIL) -> list[Period]:
 def everything(dossiers: int = 20_000, seed: int = 104, until: date = UNTIL) -> Book:
     """Worked edges and generated cases in one book, up to a day."""
     book = worked_edges()
-    if until != UNTIL:
-        for batch in book.world.batches:  # whatever was read to the end is read to the later one
-            start, end = batch.petitions_read or (midnight(SINCE), midnight(UNTIL))
-            batch.petitions_read = (start, midnight(until) if end == midnight(UNTIL) else end)
+    read_to(book, until)
     Generator(book, random.Random(seed), until).fill(dossiers)
     return book
+
+
+def read_to(book: Book, until: date) -> None:
+    """Petitions that were read to the end of the cases are read to that day."""
+    for batch in book.world.batches:
+        if batch.petitions_read and batch.petitions_read[1] == midnight(UNTIL):
+            batch.petitions_read = (batch.petitions_read[0], midnight(until))
 
 
 def midnight(day: date) -> datetime:

@@ -886,7 +886,7 @@ class Scorer:
         checks: Mapping[tuple[str, str], Sequence[Checked]],
     ) -> UnitRow:
         portal_row = portal.get((unit.unit_code, period.start, period.end - ONE_DAY))
-        recount = self.recount(unit, window, portal_row, policy.parameters)
+        recount = None if window.before_policy else self.recount(unit, window, portal_row, policy.parameters)
         scores: dict[str, Score] = {}
         for index in INDICES:
             barred = not_owed(index, unit, window, policy)
