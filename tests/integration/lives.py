@@ -176,12 +176,12 @@ class Writer:
 
     def register(self) -> None:
         unit = self.book_unit
-        places = st.sampled_from(("desk;website", "desk", None))
+        places = st.sampled_from(("desk;website", "desk", None, "website; desk", "desk;desk"))
         unit("SO1")
         unit("SO2", valid_from=self.day(), posting_places=self.draw(places))
         unit("QU1", valid_to=self.border, unit_kind="district")
         unit("PH1", valid_from=self.border, unit_kind="ward", posting_places=self.draw(places))
-        unit("CON", parent_unit_code="HCM.SO1")
+        unit("CON", parent_unit_code="HCM.SO1", is_receiving_only=self.chance(3))
         ends = self.day() if self.chance(3) else None
         unit("TT1", is_receiving_only=True, valid_to=ends, peer_group="trung_tam")
         unit("KHN", is_scored=False)
@@ -241,12 +241,17 @@ class Writer:
     def supplements(self, received: Moment, end: Moment, due: Moment | None) -> tuple[Supplement, ...]:
         made: list[Supplement] = []
         for _ in range(self.draw(st.sampled_from((0, 0, 1, 2, 3)))):
+            if made and self.chance(4):  # told twice, otherwise
+                again = replace(
+                    made[-1], due_before_at=self.maybe_near(due, 2), due_after_at=self.maybe_near(due or end, 3)
+                )
+                made.append(again if self.chance(2) else replace(again, requested_at=self.near(received)))
+                continue
             kind = self.draw(st.sampled_from(("2", "1", "3", "4", "5")))
             answered = self.near(end) if kind in "23" and not self.chance(8) else None
-            own = f"BS{self.book.number('supplement'):05d}"
             made.append(
                 Supplement(
-                    supplement_id=made[-1].supplement_id if made and self.chance(5) else own,
+                    supplement_id=f"BS{self.book.number('supplement'):05d}",
                     requested_at=None if self.chance(12) else self.near(end if self.chance(2) else received),
                     status_code=kind,
                     received_at=answered,

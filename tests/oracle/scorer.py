@@ -1272,12 +1272,17 @@ def add_ranks(rows: Sequence[Row], rank_scale: int) -> None:
 NEVER = datetime.max.replace(tzinfo=ZoneInfo("UTC"))
 
 
-def _by_receipt(item: Supplement) -> tuple[datetime, str]:
-    return (item.received_at.at if item.received_at else NEVER, item.supplement_id)
+def _by_receipt(item: Supplement) -> tuple[datetime, str, datetime, bool]:
+    """The last to come, of one told twice the later date."""
+    assert item.received_at is not None and item.due_after_at is not None
+    return (item.received_at.at, item.supplement_id, item.due_after_at.at, not item.due_after_at.is_date)
 
 
-def _by_request(item: Supplement) -> tuple[bool, datetime, str]:
-    return (item.requested_at is None, item.requested_at.at if item.requested_at else NEVER, item.supplement_id)
+def _by_request(item: Supplement) -> tuple[bool, datetime, str, datetime, bool]:
+    """The first that was asked, of one told twice the earlier date."""
+    assert item.due_before_at is not None
+    requested = item.requested_at.at if item.requested_at else NEVER
+    return (item.requested_at is None, requested, item.supplement_id, item.due_before_at.at, item.due_before_at.is_date)
 
 
 # ---------------------------------------------------------------- the default calendar of periods
