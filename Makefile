@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo up down test test-all bench lint lock clean
+.PHONY: help setup demo up down test test-all prove bench lint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -37,6 +37,9 @@ ON_15 := $(patsubst %,tests/integration/test_%.py,migrations load tombstones qua
 test-all: setup ## every test on the embedded server, then those of the warehouse on Debian's PostgreSQL 15
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 	@tests/with-postgres-15 $(BIN)/python -m pytest -n 2 --dist loadfile $(ON_15)
+
+prove: setup ## warehouse and independent scorer agree on 200,000 dossiers and on random little worlds; about 15 minutes
+	@$(BIN)/python -m tests.prove
 
 bench: setup ## speed and memory side by side, written to docs/benchmarks.md; takes hours and 60 GB of disk
 	@$(BIN)/python -m tests.bench; read=$$?; $(BIN)/python -m tests.bench.warehouse; exit $$((read | $$?))

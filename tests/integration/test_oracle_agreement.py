@@ -8,49 +8,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.rows import dict_row
 
 from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
+from tests.integration.marts import read_marts
 from tests.oracle import feeds, rules
+from tests.oracle.agreement import MARTS, Marts, disagreements, oracle_rows, scorer_of
 from tests.oracle.book import Book
 from tests.oracle.cases import SINCE, UNTIL, everything, periods
-from tests.oracle.compare import (
-    DIFFERENCE_COLUMNS,
-    DIFFERENCE_KEY,
-    FLOW_COLUMNS,
-    INDEX_COLUMNS,
-    INDEX_KEY,
-    K_COLUMNS,
-    K_KEY,
-    PETITION_COLUMNS,
-    PETITION_COUNTS,
-    TERM_COLUMNS,
-    TERM_KEY,
-    differences,
-    report,
-)
-from tests.oracle.petitions import Petitions
-from tests.oracle.scorer import SUPPORTED, Policy, Row, Scorer, World
-
-Marts = dict[str, list[Row]]
-MARTS = {
-    "index_score": (INDEX_KEY, INDEX_COLUMNS),
-    "k_score": (K_KEY, K_COLUMNS),
-    "dossier_flow": (K_KEY, FLOW_COLUMNS),
-    "petition_count": (K_KEY, PETITION_COLUMNS),
-    "petition_term": (TERM_KEY, TERM_COLUMNS),
-    "portal_difference": (DIFFERENCE_KEY, DIFFERENCE_COLUMNS),
-}
+from tests.oracle.compare import FLOW_COLUMNS, PETITION_COUNTS, differences, report
+from tests.oracle.policies import CHANGES, SINCE_WHEN
+from tests.oracle.scorer import SUPPORTED, Policy, World
 
 pytestmark = pytest.mark.slow
 
@@ -67,28 +42,11 @@ class Loaded:
     marts: Marts  # as built after all rounds, on top of the former
 
 
-def read_marts(settings: Settings, schema: str = "marts") -> Marts:
-    with connect(settings) as connection:
-        connection.row_factory = dict_row  # type: ignore[assignment]
-        return {mart: read(connection, schema, mart) for mart in MARTS}
-
-
-def read(connection: psycopg.Connection, schema: str, mart: str) -> list[Row]:
-    query = sql.SQL("select * from {} order by {}").format(
-        sql.Identifier(schema, mart), sql.SQL(", ").join(map(sql.Identifier, MARTS[mart][0]))
-    )
-    return list(connection.execute(query).fetchall())  # type: ignore[arg-type]
-
-
 def newest_batch(settings: Settings) -> int:
     with connect(settings) as connection:
         row = connection.execute("select max(batch_id) from ops.batch").fetchone()
     assert row is not None
     return int(row[0])
-
-
-def scorer_of(world: World, policies: Sequence[Policy] | None = None) -> Scorer:
-    return Scorer(world, policies or rules.policies(), rules.working_days(), rules.level_classes(), rules.terms())
 
 
 @pytest.fixture(scope="module")
@@ -118,22 +76,8 @@ def all_differences(
     if rounds is not None:
         world = World(world.units, world.procedures, world.codes, world.batches[:rounds])
     scorer = scorer_of(world, policies)
-    index_rows, k_rows = scorer.score(periods())
-    reports = []
-    counted = Petitions(scorer, periods())
-    rows_of = {
-        "index_score": index_rows,
-        "k_score": k_rows,
-        "dossier_flow": scorer.flows(periods(), UNTIL - timedelta(days=1)),
-        "petition_count": counted.count_rows({(k["period_code"], k["unit_code"]): k["small_sample"] for k in k_rows}),
-        "petition_term": counted.term_rows(),
-        "portal_difference": counted.difference_rows(),
-    }
-    for mart, rows in rows_of.items():
-        found = differences(rows, marts[mart], *MARTS[mart])
-        if found:
-            reports.append(f"marts.{mart}: {report(found, scorer, periods())}")
-    return reports
+    oracle = oracle_rows(scorer, periods(), UNTIL - timedelta(days=1))
+    return disagreements(scorer, periods(), oracle, marts)
 
 
 def test_nothing_was_quarantined(loaded: Loaded) -> None:
@@ -220,43 +164,6 @@ def test_a_build_as_of_the_first_round_sees_that_round_only(loaded: Loaded) -> N
 
 
 # -- other policies ---------------------------------------------------------------------------------------------------------
-
-# In succession, with borders at the end of periods, inside them, and where districts became communes.
-SINCE_WHEN = [
-    date(2024, 11, 29), date(2025, 2, 15), date(2025, 6, 1), date(2025, 7, 1), date(2025, 11, 3), date(2026, 2, 15),
-    date(2026, 6, 20), date(2026, 10, 15),
-]  # fmt: skip
-CHANGES: list[dict[str, str]] = [
-    {},
-    {
-        "attribution": "receiving", "due_basis": "first", "b_threshold": "beyond_permitted", "c_question": "overall",
-        "e_self_check": "authority_only", "missing_index": "zero", "d_definition": "recomputed_104",
-    },
-    {
-        "result_statuses": "9,10", "due_basis": "source_current", "due_missing": "exclude", "e_basis": "any_failure",
-        "c_repeat": "last_per_dossier_day", "k_equal": "satisfied", "b_permitted_default": "0",
-    },
-    {
-        "inherited_overdue": "exclude", "a_point_within_grace": "0.5", "b_population": "returned", "c_channels": "art7",
-        "d_definition": "petition_rescaled", "missing_index": "rescale", "k_scale": "2",
-    },
-    {
-        "midnight_is_date": "false", "c_middle_level": "normal", "d_zero_dossier": "no_data", "a_point_within_grace": "1",
-        "k_equal": "not_satisfied", "e_valid_days": "30", "d_definition": "recomputed_104",
-    },
-    {
-        "b_max_returns": "0", "a_grace_working_days": "0", "min_window_days": "6", "at_once_cutoff": "08:00", "rank_scale": "0",
-        "d_definition": "petition_rescaled", "c_repeat": "last_per_dossier_day", "c_question": "overall",
-    },
-    {
-        "inherited_overdue": "exclude", "attribution": "receiving", "e_basis": "any_failure", "e_self_check": "authority_only",
-        "missing_index": "zero", "d_zero_dossier": "no_data", "near_threshold_distance": "1", "k_threshold": "19.5",
-    },
-    {
-        "b_population": "returned", "b_threshold": "beyond_permitted", "c_channels": "art7", "missing_index": "rescale",
-        "result_statuses": "10", "k_threshold": "18", "d_definition": "recomputed_104",
-    },
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("shift", [0, 3])

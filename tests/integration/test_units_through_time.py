@@ -11,7 +11,6 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from psycopg import sql
@@ -21,10 +20,11 @@ from hailong.extract.run import IngestResult, ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
-from tests.integration.test_oracle_agreement import newest_batch, scorer_of
+from tests.integration.test_oracle_agreement import newest_batch
 from tests.oracle import feeds, rules
-from tests.oracle.book import Book
-from tests.oracle.cases import SINCE, UNTIL, Generator, periods
+from tests.oracle.agreement import scorer_of
+from tests.oracle.book import ZONE, Book
+from tests.oracle.cases import SINCE, UNTIL, Generator, periods, read_to
 from tests.oracle.compare import INDEX_KEY, K_KEY, differences
 from tests.oracle.edges import worked_edges
 from tests.oracle.scorer import Batch, Policy, Row, World
@@ -66,8 +66,6 @@ PASSINGS = [
 ]
 pytestmark = pytest.mark.slow
 
-ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
-
 
 def rules_without_readings(settings: Settings, folder: Path) -> Settings:
     """The project with one other reading left: what becomes of K under all of them costs minutes and is not looked at."""
@@ -78,10 +76,11 @@ def rules_without_readings(settings: Settings, folder: Path) -> Settings:
     return replace(settings, rules=folder)
 
 
-def passing_book(dossiers: int, seed: int) -> Book:
+def passing_book(dossiers: int, seed: int, until: date = UNTIL) -> Book:
     """The worked edges, generated records, and units that take over from each other where periods meet."""
     book = worked_edges()
-    generator = Generator(book, random.Random(seed))
+    read_to(book, until)
+    generator = Generator(book, random.Random(seed), until)
     for name, valid_from, valid_to in (
         ("NOI1", "2026-09-15", "2026-10-15"), ("NOI2", "2026-10-15", None),
         ("THO1", "2024-01-01", "2026-07-15"), ("NOI3", "2026-07-15", None),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 from tests.oracle.book import AT_ONCE, GROUP_NAMES, LIMIT_FREE, PERIODS, ZONE, Book, department_id
@@ -26,8 +26,8 @@ from tests.oracle.scorer import (
     overlapping,
 )
 
-SINCE, UNTIL = date(2024, 10, 20), date(2026, 11, 15)  # what the feeds together cover
-FIRST, LAST = date(2024, 11, 1), date(2026, 11, 14)
+SINCE, UNTIL = date(2024, 10, 20), date(2026, 11, 15)  # what the feeds together cover, unless it is said to be longer
+FIRST = date(2024, 11, 1)
 CLOCKS = (
     "000000", "000001", "075959", "080000", "145959", "150000", "150001", "165959", "170000", "170001", "235959",
 )  # fmt: skip
@@ -39,34 +39,48 @@ SPECIAL = [
     *(date(2026, 8, 29) + timedelta(days=i) for i in range(7)),
     *(date(2025, 6, 28) + timedelta(days=i) for i in range(6)),
     *(date(2024, 11, 26) + timedelta(days=i) for i in range(6)),
+    *(date(2027, 2, day) for day in range(2, 17)),  # Tết again, in longer cases
 ]
 PROCEDURES = (LIMIT_FREE, AT_ONCE, "2.000000", "2.000001", "2.000003", "2.000005", "2.000020", "9.000009")
 
 
-def periods() -> list[Period]:
+def periods(until: date = UNTIL) -> list[Period]:
     """The periods that the cases are about."""
-    return overlapping(PERIODS.values(), SINCE, UNTIL)
+    return overlapping(PERIODS.values(), SINCE, until)
 
 
-def everything(dossiers: int = 20_000, seed: int = 104) -> Book:
-    """Worked edges and generated cases in one book."""
+def everything(dossiers: int = 20_000, seed: int = 104, until: date = UNTIL) -> Book:
+    """Worked edges and generated cases in one book, up to a day."""
     book = worked_edges()
-    Generator(book, random.Random(seed)).fill(dossiers)
+    read_to(book, until)
+    Generator(book, random.Random(seed), until).fill(dossiers)
     return book
+
+
+def read_to(book: Book, until: date) -> None:
+    """Petitions that were read to the end of the cases are read to that day."""
+    for batch in book.world.batches:
+        if batch.petitions_read and batch.petitions_read[1] == midnight(UNTIL):
+            batch.petitions_read = (batch.petitions_read[0], midnight(until))
+
+
+def midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), ZONE)
 
 
 class Generator:
     """Writes generated units and their records into a book."""
 
-    def __init__(self, book: Book, chance: random.Random) -> None:
+    def __init__(self, book: Book, chance: random.Random, until: date = UNTIL) -> None:
         self.book, self.chance = book, chance
+        self.last, self.periods = until - timedelta(days=1), periods(until)
         self.units = self.register()
         self.rows_by_hand = [len(batch.portal_rows) for batch in book.world.batches]
         ends = {unit.valid_to for unit in book.world.units if unit.valid_to}
         starts = {unit.valid_from for unit in book.world.units}
-        borders = {period.start for period in periods()} | {period.end for period in periods()} | ends | starts
+        borders = {period.start for period in self.periods} | {period.end for period in self.periods} | ends | starts
         near = {day + timedelta(days=shift) for day in borders for shift in (-1, 0)}
-        self.days = sorted(day for day in near | set(SPECIAL) if FIRST <= day <= LAST)
+        self.days = sorted(day for day in near | set(SPECIAL) if FIRST <= day <= self.last)
 
     def register(self) -> list[str]:
         unit = self.book.unit
@@ -101,7 +115,7 @@ class Generator:
     def day(self) -> date:
         if self.chance.random() < 0.6:
             return self.chance.choice(self.days)
-        return FIRST + timedelta(days=self.chance.randrange((LAST - FIRST).days))
+        return FIRST + timedelta(days=self.chance.randrange((self.last - FIRST).days))
 
     def moment(self, day: date) -> Moment:
         kind = self.chance.random()
@@ -261,8 +275,8 @@ class Generator:
                 book.world.batches[2].ratings.append(rating)
 
     def portal_rows(self) -> None:
-        chance, book = self.chance, self.book
-        for period in periods():
+        chance, book, asked = self.chance, self.book, f"{self.last:%Y%m%d}235959"
+        for period in self.periods:
             for unit in self.units:
                 kind = chance.random()
                 if kind < 0.12:
@@ -271,7 +285,7 @@ class Generator:
                 in_time, well = (n, n) if chance.random() < 0.6 else (chance.randint(0, n), chance.randint(0, n))
                 rated = chance.choice((0, 10, 90, 1000))
                 dossiers = (chance.randint(rated // 2, rated), rated)
-                row = book.portal(unit, period.period_code, "0", (in_time, well, n), dossiers=dossiers)
+                row = book.portal(unit, period.period_code, "0", (in_time, well, n), dossiers=dossiers, retrieved=asked)
                 rows = book.world.batches[0].portal_rows
                 score = sum((metric.score for metric in row.metrics if metric.score is not None), Decimal(0))
                 rows[-1] = row = replace(row, total_score=None if kind < 0.17 else score)
@@ -350,7 +364,7 @@ class Generator:
         for unit in self.units:
             for place in ("desk", "website"):
                 day = FIRST + timedelta(days=chance.randrange(60))
-                while day <= LAST:
+                while day <= self.last:
                     for _ in range(chance.choice((1, 1, 1, 2))):
                         self.book.check(unit, place, day.isoformat(), chance.random() < 0.85, batch=chance.randrange(2))
                     day += timedelta(days=chance.choice((20, 60, 90, 99, 100, 101, 102, 130)))

@@ -144,10 +144,9 @@ def behind(difference: Difference, scorer: Scorer, periods: Sequence[ScoredPerio
             if outcome and outcome.unit_code == unit.unit_code and window.start <= outcome.day < window.end
         ][:limit]
     if index in "CK":
-        ratings = {rating.rating_id: rating for batch in scorer.world.batches for rating in batch.ratings}
         lines += [
             shown(rating)
-            for rating in ratings.values()
+            for rating in scorer.ratings()
             if scorer.rated_unit(rating) == unit.unit_code
             and window.start <= scorer.local(rating.rated_at, policy.parameters).day < window.end
         ][:limit]

@@ -10,11 +10,12 @@ It computes any policy made of the values in SUPPORTED; another value of a param
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 INDICES = ("A", "B", "C", "D", "E")
@@ -227,6 +228,9 @@ class Batch:
     portal_rows: list[PortalRow] = field(default_factory=list)
     posting_checks: list[PostingCheck] = field(default_factory=list)
     petitions: list[Petition] = field(default_factory=list)
+    deleted: set[str] = field(
+        default_factory=set
+    )  # keys that the source no longer has; none of them is brought as well
     petitions_read: tuple[datetime, datetime] | None = None  # of which stretch of time every change of petitions came
 
 
@@ -241,6 +245,7 @@ class World:
 
 
 Row = dict[str, object]
+Told = TypeVar("Told")  # a record of any kind
 Checked = tuple[date, bool, bool]  # day, passed, by the unit itself
 
 
@@ -419,19 +424,36 @@ class Scorer:
     # -- versions and codes
 
     def _histories(self) -> dict[str, list[Dossier]]:
-        """Versions of each dossier, oldest first; within one batch the last one counts, a repetition is no version."""
+        """Versions of each dossier, oldest first; within one batch the last one counts, a repetition is no version.
+
+        What was deleted is no dossier; when it comes again, it is the same one with the same past.
+        """
         histories: dict[str, list[Dossier]] = defaultdict(list)
+        gone: set[str] = set()
         for batch in self.world.batches:
+            gone |= batch.deleted
             for code, dossier in {dossier.dossier_code: dossier for dossier in batch.dossiers}.items():
                 if not histories[code] or histories[code][-1] != dossier:
                     histories[code].append(dossier)
-        return histories
+                gone.discard(code)
+        return {code: history for code, history in histories.items() if code not in gone}
+
+    def in_force(self, told: Callable[[Batch], Mapping[str, Told]]) -> list[Told]:
+        """The latest version of each record that was not deleted since."""
+        latest: dict[str, Told] = {}
+        for batch in self.world.batches:
+            for key in batch.deleted & latest.keys():
+                del latest[key]
+            latest |= told(batch)
+        return list(latest.values())
+
+    def ratings(self) -> list[Rating]:
+        return self.in_force(lambda batch: {rating.rating_id: rating for rating in batch.ratings})
 
     def _petitions(self) -> dict[str, list[Petition]]:
         """The latest version of each petition that was received on a known day, by the unit that it names."""
-        latest = {petition.petition_id: petition for batch in self.world.batches for petition in batch.petitions}
         found: dict[str, list[Petition]] = defaultdict(list)
-        for petition in latest.values():
+        for petition in self.in_force(lambda batch: {told.petition_id: told for told in batch.petitions}):
             unit_code = self.unit_of("portal", petition.department_id)
             if unit_code and petition.received_at:
                 found[unit_code].append(petition)
@@ -646,8 +668,7 @@ class Scorer:
             if outcome and outcome.unit_code:
                 found["A"][outcome.unit_code].append(Counted(outcome.day, outcome.a_point, outcome.a_excluded))
                 found["B"][outcome.unit_code].append(Counted(outcome.day, outcome.b_point, outcome.b_excluded))
-        ratings = {rating.rating_id: rating for batch in self.world.batches for rating in batch.ratings}
-        points = [(rating, self.attitude(rating, parameters)) for rating in ratings.values()]
+        points = [(rating, self.attitude(rating, parameters)) for rating in self.ratings()]
         counted = [(rating, point) for rating, point in points if point is not None]
         last: dict[tuple[str, date], Rating] = {}
         for rating, _ in counted:
@@ -678,9 +699,8 @@ class Scorer:
 
     def checks(self) -> dict[tuple[str, str], list[Checked]]:
         """Checks by unit and place: day, whether it passed, whether the unit checked itself."""
-        latest = {check.check_id: check for batch in self.world.batches for check in batch.posting_checks}
         found: dict[tuple[str, str], list[Checked]] = defaultdict(list)
-        for check in latest.values():
+        for check in self.in_force(lambda batch: {told.check_id: told for told in batch.posting_checks}):
             unit_code = self.unit_of("inspection", check.unit_code)
             place = self.meaning("inspection", "posting_place", check.place_code)
             result = self.meaning("inspection", "posting_result", check.result_code)
@@ -779,7 +799,7 @@ class Scorer:
             told = self.dossier_outcome(history, policy.parameters) if policy and result else None
             overdue, inherited = None, False
             if told and told.due and told.a_excluded in (None, "inherited_overdue"):
-                late_after = max(start, told.due.day) if received else told.due.day
+                late_after = max(start, told.due.day)
                 overdue = late_after if late_after < told.day else None
                 valid_from = self.units[unit].valid_from
                 inherited = received is not None and max(received, told.due.day) < valid_from <= told.day
@@ -796,14 +816,13 @@ class Scorer:
                 return policy
         return None
 
-    def flows(self, periods: Iterable[Period], last_day: date) -> list[Row]:
-        """Rows of dossier_flow: every dossier of the unit is looked at anew for every window."""
+    def flows(self, periods: Iterable[Period], last_day: date, index_rows: Sequence[Row] | None = None) -> list[Row]:
+        """Rows of dossier_flow: every dossier of the unit is looked at anew for every window (of index A)."""
         lives: dict[str, list[Life]] = defaultdict(list)
         for life in self.lives(last_day):
             lives[life.unit_code].append(life)
-        index_rows, _ = self.score(periods)
         rows = []
-        for a in (row for row in index_rows if row["index_code"] == "A"):
+        for a in (row for row in index_rows or self.score(periods)[0] if row["index_code"] == "A"):
             start, end, own = a["window_start"], a["window_end"], lives[str(a["unit_code"])]
             assert isinstance(start, date) and isinstance(end, date)
             overdue = sum(life.is_overdue_at(end) for life in own)
@@ -867,7 +886,7 @@ class Scorer:
         checks: Mapping[tuple[str, str], Sequence[Checked]],
     ) -> UnitRow:
         portal_row = portal.get((unit.unit_code, period.start, period.end - ONE_DAY))
-        recount = self.recount(unit, window, portal_row, policy.parameters)
+        recount = None if window.before_policy else self.recount(unit, window, portal_row, policy.parameters)
         scores: dict[str, Score] = {}
         for index in INDICES:
             barred = not_owed(index, unit, window, policy)
@@ -1253,12 +1272,17 @@ def add_ranks(rows: Sequence[Row], rank_scale: int) -> None:
 NEVER = datetime.max.replace(tzinfo=ZoneInfo("UTC"))
 
 
-def _by_receipt(item: Supplement) -> tuple[datetime, str]:
-    return (item.received_at.at if item.received_at else NEVER, item.supplement_id)
+def _by_receipt(item: Supplement) -> tuple[datetime, str, datetime, bool]:
+    """The last to come, of one told twice the later date."""
+    assert item.received_at is not None and item.due_after_at is not None
+    return (item.received_at.at, item.supplement_id, item.due_after_at.at, not item.due_after_at.is_date)
 
 
-def _by_request(item: Supplement) -> tuple[bool, datetime, str]:
-    return (item.requested_at is None, item.requested_at.at if item.requested_at else NEVER, item.supplement_id)
+def _by_request(item: Supplement) -> tuple[bool, datetime, str, datetime, bool]:
+    """The first that was asked, of one told twice the earlier date."""
+    assert item.due_before_at is not None
+    requested = item.requested_at.at if item.requested_at else NEVER
+    return (item.requested_at is None, requested, item.supplement_id, item.due_before_at.at, item.due_before_at.is_date)
 
 
 # ---------------------------------------------------------------- the default calendar of periods

@@ -70,7 +70,9 @@ earliest_supplement as (
     order by
         supplement_versions.record_key,
         supplement_versions.requested_at,
-        supplement_versions.supplement_id collate "C" -- noqa: RF02
+        supplement_versions.supplement_id collate "C", -- noqa: RF02
+        supplement_versions.due_before_at, -- a request may be told twice, and not alike
+        supplement_versions.due_before_at_is_date
 ),
 
 -- Most dossiers had their due date in the version in force already.
@@ -104,7 +106,9 @@ restart_due as (
     order by
         supplement_versions.record_key,
         supplement_versions.received_at desc,
-        supplement_versions.supplement_id collate "C" desc -- noqa: RF02
+        supplement_versions.supplement_id collate "C" desc, -- noqa: RF02
+        supplement_versions.due_after_at desc,
+        supplement_versions.due_after_at_is_date
 ),
 
 done as (

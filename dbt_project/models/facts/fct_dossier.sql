@@ -103,13 +103,20 @@ told as (
             else coalesce(judged.received_on, judged.result_on)
         end as entered_on,
         judged.is_result and not judged.is_open as has_result,
-        greatest(judged.received_on, judged.due_on) as due_after,
         coalesce(returns.return_count, 0) as return_count,
         coalesce(procedures.permitted_supplements, policies.b_permitted_default) as permitted_returns
     from judged
     left join policies on judged.policy_id = policies.policy_id
     left join returns on judged.dossier_code = returns.dossier_code
     left join procedures on judged.procedure_code = procedures.procedure_code
+),
+
+-- Nothing is overdue before it came in, or more would be overdue than open: without a receipt a dossier never was.
+timed as (
+    select
+        told.*,
+        greatest(told.entered_on, told.due_on) as due_after
+    from told
 )
 
 select
@@ -154,4 +161,4 @@ select
     is_inherited_overdue::boolean as is_inherited_overdue,
     return_count::integer as return_count,
     permitted_returns::integer as permitted_returns
-from told
+from timed
