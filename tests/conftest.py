@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -28,9 +29,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT.parent / "shared"
 
 
-@pytest.fixture(scope="session")
-def server_dsn() -> Iterator[str]:
-    """Superuser address of the run's server, on its maintenance database."""
+@contextmanager
+def server() -> Iterator[str]:
+    """Superuser address of a server, on its maintenance database: that of HAILONG_DSN, else an embedded one to throw away."""
     given = os.environ.get("HAILONG_DSN")
     if given:
         yield given
@@ -48,6 +49,13 @@ def server_dsn() -> Iterator[str]:
     finally:
         embedded.down()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """Superuser address of the run's server, on its maintenance database."""
+    with server() as dsn:
+        yield dsn
 
 
 def on_database(dsn: str, database: str) -> str:
@@ -68,7 +76,7 @@ def settings_for(dsn: str, home: Path, **env: str) -> Settings:
 def template(server_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A migrated database that the tests' databases are copied from."""
     name = f"hailong_template_{uuid.uuid4().hex[:8]}"
-    with _database(server_dsn, name):
+    with database(server_dsn, name):
         migrate(settings_for(on_database(server_dsn, name), tmp_path_factory.mktemp("template")))
         yield name
 
@@ -91,7 +99,9 @@ class _Database:
             connection.execute(statement)
 
 
-class _database:
+class database:
+    """A database for as long as it is entered; gives its name."""
+
     def __init__(self, server: str, name: str, template: str | None = None) -> None:
         self.database = _Database(server, name, template)
 
