@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo up down test test-all bench lint lock clean
+.PHONY: help setup demo up down test test-all mutate bench lint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -37,6 +37,9 @@ ON_15 := $(patsubst %,tests/integration/test_%.py,migrations load tombstones qua
 test-all: setup ## every test on the embedded server, then those of the warehouse on Debian's PostgreSQL 15
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 	@tests/with-postgres-15 $(BIN)/python -m pytest -n 2 --dist loadfile $(ON_15)
+
+mutate: setup ## single faults in the rule set, each of which a named test must notice; its own time, no part of test
+	@$(BIN)/python -m tests.mutate
 
 bench: setup ## speed and memory side by side, written to docs/benchmarks.md; takes hours and 60 GB of disk
 	@$(BIN)/python -m tests.bench; read=$$?; $(BIN)/python -m tests.bench.warehouse; exit $$((read | $$?))

@@ -59,7 +59,17 @@ class Bench:
             "HAILONG_DSN": self.server,
             "MUTATE_OUTCOMES": str(outcomes),
         }
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutate.outcomes", "-p", "no:cacheprovider", *names]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "tests.mutate.outcomes",
+            "-p",
+            "no:cacheprovider",
+            *names,
+        ]
         try:
             run = subprocess.run(
                 command, cwd=self.project, env=env, capture_output=True, text=True, timeout=LONGEST, check=False
@@ -86,9 +96,7 @@ def bench() -> Iterator[Bench]:
         project = folder / "project"
         shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".*", "__pycache__", "*.egg-info"))
         with server() as dsn, database(dsn, f"hailong_mutate_{uuid.uuid4().hex[:8]}") as name:
-            settings = settings_for(
-                on_database(dsn, name), folder / "home", HAILONG_RULES=str(project / "dbt_project")
-            )
+            settings = settings_for(on_database(dsn, name), folder / "home", HAILONG_RULES=str(project / "dbt_project"))
             migrate(settings)
             build(settings)  # dbt takes the types of columns from the tables
             yield Bench(project, dsn, settings)
