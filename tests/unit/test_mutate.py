@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from hailong.errors import PermanentError
-from hailong.settings import PROJECT
+from hailong.settings import PROJECT, Settings
 from hailong.warehouse.dbt import DbtFailed, DbtRun, Node
 from tests.mutate import __main__ as command
 from tests.mutate import mutations, named
@@ -209,11 +209,28 @@ def test_a_dbt_unit_test_differs_breaks_or_is_not_there(
         raise DbtFailed("", finished)
 
     monkeypatch.setattr(named.dbt, "run", run)
-    here = named.Bench(rules, "", None)  # type: ignore[arg-type]
+    here = named.Bench(rules, "", Settings.load({"HAILONG_RULES": str(rules)}))
     assert {name: result.outcome for name, result in here.run(["a", "gone"]).items()} == {
         "a": outcome,
         "gone": Outcome.BROKE,
     }
+
+
+def test_dbt_is_told_that_a_seed_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It keeps what it parsed, rows of seeds with it: every mutation of a seed would survive."""
+    told: list[object] = []
+
+    def run(_: object, __: object, variables: object) -> DbtRun:
+        told.append(variables)
+        return DbtRun(Path(), 0, (node("pass"),))
+
+    monkeypatch.setattr(named.dbt, "run", run)
+    here = named.Bench(tmp_path, "", Settings.load({"HAILONG_RULES": str(tmp_path)}))
+    (tmp_path / "seeds").mkdir()
+    for value in ("true", "true", "false"):
+        (tmp_path / "seeds" / "duty.csv").write_text(f"index_code,is_owed\nC,{value}\n", encoding="utf-8")
+        here.run(["a"])
+    assert told[0] == told[1] != told[2]
 
 
 def test_a_pytest_node_passes_differs_breaks_or_is_not_there(tmp_path: Path) -> None:
