@@ -23,7 +23,7 @@ from tests.mutate.named import bench
 
 EXAMPLES = """examples:
   python -m tests.mutate                                every mutation
-  python -m tests.mutate --only grace_day_lost          one, by its id; several: --only ID --only ID
+  python -m tests.mutate --only grace_is_a_day_shorter  one, by its id; several: --only ID --only ID
   python -m tests.mutate --list                         what there is, without running anything
 """
 COLOURS = {Verdict.KILLED: "green", Verdict.SURVIVED: "red", Verdict.PROVES_NOTHING: "yellow"}
@@ -31,18 +31,26 @@ Judged = tuple[Mutation, Verdict, str, float]
 
 
 def listed(mutations: Sequence[Mutation]) -> Table:
-    table = Table("id", "file", "what it means", "killed by", title=f"{len(mutations)} mutations", title_justify="left")
+    table = _table(f"{len(mutations)} mutations", "id", "file", "what it means", "killed by")
     for mutation in mutations:
         table.add_row(mutation.id, mutation.file, mutation.means, mutation.killed_by)
     return table
 
 
 def judged_table(judged: Sequence[Judged]) -> Table:
-    table = Table("id", "verdict", "by", title="Mutations", title_justify="left")
+    table = _table("Mutations", "id", "verdict", "by")
     table.add_column("s", justify="right")
     for mutation, verdict, _, seconds in judged:
         colour = COLOURS[verdict]
         table.add_row(mutation.id, f"[{colour}]{verdict}[/{colour}]", mutation.killed_by, f"{seconds:.0f}")
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Names are folded where they do not fit: whoever reads a log looks for them."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     return table
 
 
@@ -60,9 +68,11 @@ def run(mutations: Sequence[Mutation], console: Console) -> list[Judged]:
                 seconds, began = time.monotonic() - began, time.monotonic()
                 judged.append((mutation, verdict, detail, seconds))
                 colour = COLOURS[verdict]
-                console.print(f"[{colour}]{verdict}[/{colour}] {mutation.id} ({seconds:.0f} s): {mutation.means}")
+                console.print(
+                    f"[{colour}]{verdict}[/{colour}] {mutation.id} ({seconds:.0f} s): {mutation.means}", soft_wrap=True
+                )
                 if verdict is not Verdict.KILLED:
-                    console.print(f"{mutation.killed_by}: {detail or 'passed'}", markup=False)
+                    console.print(f"{mutation.killed_by}: {detail or 'passed'}", markup=False, soft_wrap=True)
                 progress.update(task, advance=1, description=mutation.id)
     return judged
 
