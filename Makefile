@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo up down test test-all prove bench lint lock clean
+.PHONY: help setup demo up down test test-all prove mutate bench lint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -40,6 +40,9 @@ test-all: setup ## every test on the embedded server, then those of the warehous
 
 prove: setup ## warehouse and independent scorer agree on 200,000 dossiers and on random little worlds; about 15 minutes
 	@$(BIN)/python -m tests.prove
+
+mutate: setup ## single faults in the rule set, each of which a named test must notice; its own time, no part of test
+	@$(BIN)/python -m tests.mutate
 
 bench: setup ## speed and memory side by side, written to docs/benchmarks.md; takes hours and 60 GB of disk
 	@$(BIN)/python -m tests.bench; read=$$?; $(BIN)/python -m tests.bench.warehouse; exit $$((read | $$?))

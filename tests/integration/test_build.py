@@ -85,7 +85,8 @@ def dossier(key: str, unit_code: str, result: str, **columns: Any) -> tuple[str,
 
 @pytest.fixture(scope="module")
 def first(module_warehouse: Settings) -> tuple[Settings, BuildResult]:
-    """Two units with three dossiers and a rating, built twice: the second build is the one that loses keys elsewhere."""
+    """Two units with three dossiers and two ratings, and an open dossier of nobody, built twice: the second build is the
+    one that loses keys elsewhere."""
     settings = module_warehouse
     load(settings, "unit_register", [unit("U1"), unit("U2")])
     load(
@@ -105,10 +106,12 @@ def first(module_warehouse: Settings) -> tuple[Settings, BuildResult]:
             dossier("H1", "S1", "2026-10-09 16:00+07", supplements=[asked, {**asked, "supplement_id": "2"}]),
             dossier("H2", "S1", "2026-10-12 16:00+07"),
             dossier("H3", "S2", "2026-10-08 16:00+07"),
+            dossier("H4", "S9", "", status_code="4", finished_at=None),
         ],
     )
-    rating = {"rating_id": "R", "unit_source_code": "R1", "channel_code": "Q", "level_code": "TOT"}
-    load(settings, "rating", [("R", {**rating, "rated_at": "2026-10-09 09:00+07"})])
+    rating = {"channel_code": "Q", "level_code": "TOT", "rated_at": "2026-10-09 09:00+07"}
+    of_h3 = {**rating, "rating_id": "R2", "dossier_code": "H3"}
+    load(settings, "rating", [("R", {**rating, "rating_id": "R", "unit_source_code": "R1"}), ("R2", of_h3)])
     build(settings)
     return settings, build(settings)
 
@@ -166,7 +169,7 @@ def test_second_build_keeps_tables_and_proves_their_keys(first: tuple[Settings, 
     assert query(settings, "select unit_code, index_code, numerator::text, denominator::text from marts.index_score "
                            "where period_code = '2026-10' and index_code in ('A', 'B', 'C') order by 1, 2") == [
         ("U1", "A", "1", "2"), ("U1", "B", "1", "2"), ("U1", "C", "1", "1"),
-        ("U2", "A", "1", "1"), ("U2", "B", "1", "1"), ("U2", "C", "0", "0"),
+        ("U2", "A", "1", "1"), ("U2", "B", "1", "1"), ("U2", "C", "1", "1"),
     ]  # fmt: skip
 
 
@@ -199,16 +202,32 @@ def test_a_lost_key_stops_the_build_and_a_full_one_restores_it(first: tuple[Sett
 
 
 def test_what_grew_equals_a_full_build_and_the_past_can_be_built_beside_it(first: tuple[Settings, BuildResult]) -> None:
-    """A changed dossier, a deleted one, a unit that left the register."""
+    """A dossier that changed its day, one that changed the desk it was rated at, a deleted one, another one of nobody; a unit
+    that left the register.
+    """
     settings, _ = first
     past_batch, past = build(settings).as_of_batch, dump(settings)
-    load(settings, "dossier", [dossier("H2", "S1", "2026-10-09 10:00+07")], deleted=("H1",))
+    changed = [
+        dossier("H2", "S1", "2026-10-09 10:00+07"),
+        dossier("H3", "S2", "2026-10-08 16:00+07", receiving_unit_source_code="S1"),
+        dossier("H5", "S9", "", status_code="4", finished_at=None),
+    ]
+    load(settings, "dossier", changed, deleted=("H1",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(increments, "FULL_FROM_SHARE", 10)
         assert not build(settings).full_refresh
     assert query(settings, "select dossier_code, unit_code, point::int from facts.fct_a_timeliness order by 1") == [
         ("H2", "U1", 1), ("H3", "U2", 1),
     ]  # fmt: skip
+    days = (
+        "select unit_code, event_on::text, a_points::int, a_dossiers, c_points::int, c_ratings from facts.fct_unit_day"
+    )
+    assert query(settings, f"{days} order by 1, 2") == [
+        ("U1", "2026-10-09", 1, 1, 2, 2),
+        ("U2", "2026-10-08", 1, 1, 0, 0),
+    ]
+    of_nobody = "select sum(record_count)::int from marts.late_data where unit_code = 'unknown'"
+    assert query(settings, of_nobody) == [(2,)]
     load(settings, "unit_register", [], deleted=("U2",))
     assert build(settings).full_refresh
     assert query(settings, "select dossier_code, unit_code, point::int from facts.fct_a_timeliness order by 1") == [
