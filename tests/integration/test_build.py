@@ -274,17 +274,24 @@ def test_an_unknown_batch_is_refused(first: tuple[Settings, BuildResult]) -> Non
         build(first[0], as_of=999)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "known", "unknown"),
+    [("k_equal", "undetermined", "maybe"), ("interlinked", "in_charge", "participants")],
+)
 def test_a_parameter_that_the_models_do_not_know_stops_the_build(
-    first: tuple[Settings, BuildResult], other_rules: Callable[..., Path]
+    parameter: str,
+    known: str,
+    unknown: str,
+    first: tuple[Settings, BuildResult],
+    other_rules: Callable[..., Path],
 ) -> None:
     settings, _ = first
-    wrong = replace(
-        settings, rules=other_rules("seeds/scoring_policy_parameter.csv", "k_equal,undetermined", "k_equal,maybe")
-    )
+    changed = ("seeds/scoring_policy_parameter.csv", f"{parameter},{known}", f"{parameter},{unknown}")
+    wrong = replace(settings, rules=other_rules(*changed))
     with pytest.raises(PermanentError) as refused:
         build(wrong)
     assert "dim_policy_parameter" in str(refused.value)
-    assert "k_equal_known" in str(refused.value)
+    assert f"{parameter}_known" in str(refused.value)
     assert "SQL as it ran" in str(refused.value)
     assert query(settings, "select status from ops.build order by build_id desc limit 1") == [("failed",)]
     assert build(settings).full_refresh  # the rule set is another one again

@@ -115,6 +115,17 @@ def test_readings_of_the_policy_in_force_equal_the_oracle(loaded: Loaded) -> Non
     assert any((row["flipping_size"] or 0) >= 2 for row in rows)  # type: ignore[operator]
     assert any(row["rank_min"] != row["rank_max"] for row in rows)
     assert any(row["method_flips"] for row in rows)
+    with connect(loaded.settings) as connection:
+        found = connection.execute("""select count(*), count(*) filter (where r.value > own.value) from marts.index_reading as r
+            inner join marts.index_reading as own using (period_code, unit_code, index_code)
+            where r.set_code = 'interlinked=participants' and own.set_code = 'own'
+                and (r.numerator, r.denominator) is distinct from (own.numerator, own.denominator)""").fetchone()
+        reasons = connection.execute("""select coalesce(exclusion_reason, lateness), count(*) from facts.fct_a_participant
+            group by 1""").fetchall()
+    assert found is not None and found[0] > 100 and found[1] > 20
+    assert {reason for reason, count in reasons if count >= 5} == {
+        "in_time", "within_grace", "late", "test_record", "step_not_finished", "finish_before_receipt", "no_due_date",
+    }  # fmt: skip
 
 
 def test_readings_of_other_policies_equal_the_oracle(loaded: Loaded, tmp_path: Path) -> None:

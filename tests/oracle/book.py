@@ -20,6 +20,7 @@ from tests.oracle.scorer import (
     Dossier,
     Metric,
     Moment,
+    Participant,
     Period,
     Petition,
     PortalRow,
@@ -52,6 +53,8 @@ CODES = [
     ("tthc", "supplement_status", "3", "received_in_part", "good"),
     ("tthc", "supplement_status", "4", "cancelled", "good"),
     ("tthc", "supplement_status", "5", "fee", "good"),
+    ("tthc", "participant_role", "CHU_TRI", "in_charge", "good"),
+    ("tthc", "participant_role", "PHOI_HOP", "contributing", "good"),
     ("rating", "rating_level", "RẤT HÀI LÒNG", "very_satisfied", "good"),
     ("rating", "rating_level", "HÀI LÒNG", "satisfied", "good"),
     ("rating", "rating_level", "KHÔNG HÀI LÒNG", "not_satisfied", "good"),
@@ -190,6 +193,7 @@ class Book:
         receiving: str | None = None,
         old_code: bool = False,
         is_test: bool = False,
+        participants: tuple[Participant, ...] = (),
     ) -> Dossier:
         name = unit_code.removeprefix("HCM.")
         dossier = Dossier(
@@ -204,6 +208,8 @@ class Book:
             receiving_unit=f"H29.{(receiving or unit_code).removeprefix('HCM.')}",
             is_test_record=is_test,
             supplements=supplements,
+            is_interlinked=bool(participants),
+            participants=participants,
         )
         self.world.batches[batch].dossiers.append(dossier)
         return dossier
@@ -230,6 +236,24 @@ class Book:
             received_at=t(received) if received else None,
             due_before_at=t(before) if before else None,
             due_after_at=t(after) if after else None,
+        )
+
+    def participant(
+        self,
+        unit_code: str | None,
+        received: str | None,
+        due: str | None,
+        finished: str | None,
+        *,
+        participant_id: str | None = None,
+    ) -> Participant:
+        """A unit's step in an interlinked dossier."""
+        return Participant(
+            participant_id=participant_id or f"PH{self.number('participant'):06d}",
+            unit_code=f"H29.{unit_code.removeprefix('HCM.')}" if unit_code else None,
+            received_at=t(received) if received else None,
+            due_at=t(due) if due else None,
+            finished_at=t(finished) if finished else None,
         )
 
     def rating(

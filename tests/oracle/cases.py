@@ -7,6 +7,7 @@ begin and end; clock times from the ends of the day, 15:00 and office hours; dis
 from __future__ import annotations
 
 import random
+import zlib
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,6 +21,7 @@ from tests.oracle.scorer import (
     Dossier,
     Metric,
     Moment,
+    Participant,
     Period,
     Petition,
     Supplement,
@@ -76,6 +78,7 @@ class Generator:
         self.last, self.periods = until - timedelta(days=1), periods(until)
         self.units = self.register()
         self.rows_by_hand = [len(batch.portal_rows) for batch in book.world.batches]
+        self.first_written = [len(batch.dossiers) for batch in book.world.batches]
         ends = {unit.valid_to for unit in book.world.units if unit.valid_to}
         starts = {unit.valid_from for unit in book.world.units}
         borders = {period.start for period in self.periods} | {period.end for period in self.periods} | ends | starts
@@ -157,6 +160,7 @@ class Generator:
         self.posting_checks()
         self.petitions(dossiers // 5)
         self.retrievals()
+        self.interlinked()
 
     def dossier(self) -> Dossier:
         chance, book = self.chance, self.book
@@ -339,6 +343,41 @@ class Generator:
                 other = department_id(chance.choice(self.units)) if chance.random() < 0.5 else petition.department_id
                 book.world.batches[first].petitions.append(replace(early, department_id=other))
             book.world.batches[second].petitions.append(petition)
+
+    def interlinked(self) -> None:
+        """Makes some dossiers interlinked, with steps that begin and end near their limits and the dossier's own end."""
+        chance, written = self.chance, self.first_written
+        lists: dict[str, tuple[Participant, ...]] = {}
+        for batch, first in zip(self.book.world.batches, written, strict=True):
+            for place, dossier in enumerate(batch.dossiers):
+                if place < first or zlib.crc32(dossier.dossier_code.encode()) % 8:
+                    continue
+                steps = lists.get(dossier.dossier_code)
+                if steps is None or chance.random() < 0.3:
+                    steps = self.steps(dossier)
+                elif chance.random() < 0.3:  # some had not finished, or were not named, when it was read
+                    steps = tuple(replace(step, finished_at=None) for step in steps if chance.random() < 0.7)
+                lists[dossier.dossier_code] = steps
+                batch.dossiers[place] = replace(dossier, is_interlinked=chance.random() < 0.95, participants=steps)
+
+    def steps(self, dossier: Dossier) -> tuple[Participant, ...]:
+        chance = self.chance
+        end = dossier.finished_at or dossier.returned_at or dossier.due_at or self.moment(self.day())
+        made: list[Participant] = []
+        for _ in range(chance.choices((0, 1, 2, 3), (5, 25, 50, 20))[0]):
+            finished = self.near(end) if chance.random() < 0.6 else self.moment(self.day())
+            step = Participant(
+                participant_id=f"PH{self.book.number('participant'):06d}",
+                unit_code=dossier.resolving_unit if chance.random() < 0.4 else self.source_code(self.some_unit()),
+                received_at=None if chance.random() < 0.05 else self.near(self.near(finished)),
+                due_at=None if chance.random() < 0.08 else self.near(finished),
+                finished_at=None if chance.random() < 0.08 else finished,
+                role_code=chance.choice(("CHU_TRI", "PHOI_HOP", "PHOI_HOP", None)),
+            )
+            if made and chance.random() < 0.1:  # told twice
+                step = replace(step, participant_id=made[-1].participant_id)
+            made.append(step)
+        return tuple(made)
 
     def retrievals(self) -> None:
         """When the portal was asked: before or after the end of its window. Some scores are not what their counts make."""

@@ -38,7 +38,9 @@ TERM_KEY = ("period_code", "unit_code", "term_code")
 TERM_COLUMNS = ("judged_at", "ran", "kept", "broken", "running")
 DIFFERENCE_KEY = ("period_code", "unit_code", "difference")
 DIFFERENCE_COLUMNS = ("portal_value", "our_value", "amount")
-FLOW_COLUMNS = ("open_at_start", "received", *ENDS, "open_at_end", "open_overdue", "inherited_overdue", "a_with_open")
+FLOW_COLUMNS = (
+    "open_at_start", "received", *ENDS, "open_at_end", "open_overdue", "inherited_overdue", "a_with_open", "withdrawn_per_1000",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

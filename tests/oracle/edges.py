@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from tests.oracle.book import AT_ONCE, Book, department_id, t
+from tests.oracle.scorer import Dossier, Participant
 
 
 def worked_edges() -> Book:
@@ -33,6 +34,7 @@ def worked_edges() -> Book:
         edge_16_four_ratings,
         edge_17_quarter_and_late_record,
         further_edges,
+        interlinked_dossiers,
     ):
         write(book)
     return book
@@ -556,3 +558,85 @@ def further_edges(book: Book) -> None:
     )
     book.dossier(unit, "20261001080000", "20261030170000", "20261012170000", supplements=asked_twice)
     book.dossiers_expect("last supplement", unit, "A", 1, 1)
+
+
+# Index A of units named in interlinked dossiers when each is judged by its own step: points, cases counted, cases excluded.
+INTERLINKED = {
+    "LT1A": (1, 1, 0), "LT1B": (0, 1, 0),  # the late partner answers for the delay, the unit in charge for its own step
+    "LT2A": (0, 1, 0), "LT2B": (1, 1, 0),  # not in the list: the unit in charge keeps the dossier
+    "LT3A": (1, 1, 0), "LT3B": (0, 0, 1),  # not finished
+    "LT4A": (1, 1, 0), "LT4B": (0, 0, 1),  # no limit of its own: the procedure's is not asked
+    "LT5A": (1, 1, 0), "LT5B": (0, 0, 1),  # finished before it was received
+    "LT6A": (1, 1, 0), "LT6B": (1, 1, 0),  # midnight is a date
+    "LT7A": (1, 1, 0), "LT7B": (1, 1, 0),  # due on a Sunday
+    "LT8A": (1, 1, 0),  # beside a unit that nobody knows
+    "LT9A": (1, 1, 0), "LT9B": (1, 1, 0),  # done in July, counted when the dossier has its result
+    "LT10A": (0, 0, 0), "LT10B": (0, 0, 0),  # no result yet
+    "LT11A": (1, 1, 0), "LT11B": (0, 1, 0),  # told twice under one id: the one that finished last
+    "LT12A": (1, 1, 0), "LT12B": (1, 2, 0),  # two steps of one unit
+    "LT13A": (0, 1, 0), "LT13B": (0, 0, 0),  # a list, but not said to be interlinked
+    "LT14A": (0, 0, 1), "LT14B": (0, 0, 1),  # a test
+    "LT15A": (1, 1, 0), "LT15B": (0, 1, 0),  # overdue before the unit began: counted, as a dossier would be
+    "LT16A": (0, 1, 0),  # an empty list: the dossier
+    "LT17A": (0, 2, 0),  # two steps of the unit in charge: the dossier is taken away once
+    "LT18A": (1, 1, 0), "LT18B": (1, 1, 0),  # finished after the dossier
+}  # fmt: skip
+
+
+def interlinked_dossiers(book: Book) -> None:
+    """Dossiers of 1 to 9 October, done on the 12th and late, with a step of the unit in charge (A) and of another one (B)."""
+
+    def pair(number: int, **other: str) -> tuple[str, str]:
+        return book.unit(f"LT{number}A"), book.unit(f"LT{number}B", **other)
+
+    def write(in_charge: str, *steps: Participant, **more: object) -> Dossier:
+        finished = more.pop("finished", "20261012150000")
+        book.dossiers_expect("interlinked", in_charge, "A", 0, 1 if finished and not more.get("is_test") else 0,
+                             excluded=int(bool(more.get("is_test"))))  # fmt: skip
+        return book.dossier(
+            in_charge, "20261001080000", "20261009170000", finished, participants=steps, **more,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def in_time(unit: str | None, number: str | None = None) -> Participant:
+        return book.participant(unit, "20261001080000", "20261007170000", "20261007170000", participant_id=number)
+
+    def late(unit: str, number: str | None = None) -> Participant:
+        return book.participant(unit, "20261008080000", "20261008170000", "20261008170001", participant_id=number)
+
+    a, b = pair(1)
+    write(a, in_time(a), late(b))
+    a, b = pair(2)
+    write(a, in_time(b))
+    a, b = pair(3)
+    write(a, in_time(a), book.participant(b, "20261001080000", "20261002170000", None))
+    a, b = pair(4)
+    write(a, in_time(a), book.participant(b, "20261001080000", None, "20261002170000"), procedure="2.000005")
+    a, b = pair(5)
+    write(a, in_time(a), book.participant(b, "20261002080000", "20261007170000", "20261002075959"))
+    a, b = pair(6)
+    write(a, in_time(a), book.participant(b, "20261002080000", "20261007000000", "20261007235959"))
+    a, b = pair(7)
+    write(a, in_time(a), book.participant(b, None, "20261004170000", "20261005235959"))
+    a = book.unit("LT8A")
+    write(a, in_time(a), in_time("HCM.LT8X"), in_time(None))
+    book.codes_of("HCM.LT8X")
+    a, b = pair(9)
+    write(a, in_time(a), book.participant(b, "20260701080000", "20260708170000", "20260703100000"))
+    a, b = pair(10)
+    write(a, in_time(a), late(b), finished=None)
+    a, b = pair(11)
+    write(a, in_time(a), late(b, "PHX"), in_time(b, "PHX"))
+    a, b = pair(12)
+    write(a, in_time(a), late(b), in_time(b))
+    a, b = pair(13)
+    book.again(write(a, in_time(a), in_time(b)), 0, is_interlinked=False)
+    a, b = pair(14)
+    write(a, in_time(a), late(b), is_test=True)
+    a, b = pair(15, valid_from="2026-10-05")
+    write(a, in_time(a), book.participant(b, "20261001080000", "20261002170000", "20261005080000"))
+    a = book.unit("LT16A")
+    book.again(write(a), 0, is_interlinked=True)
+    a = book.unit("LT17A")
+    write(a, late(a), late(a))
+    a, b = pair(18)
+    write(a, in_time(a), book.participant(b, "20261012160000", "20261016170000", "20261016100000"))

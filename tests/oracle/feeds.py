@@ -177,6 +177,18 @@ def dossier(item: Dossier, updated: str) -> Record:
             }
             for part in item.supplements
         ],
+        "LienThong": item.is_interlinked,
+        "DanhSachDonViPhoiHop": [
+            {
+                "PhoiHopId": part.participant_id,
+                "MaDonVi": part.unit_code,
+                "VaiTro": part.role_code,
+                "NgayNhan": text_of(part.received_at),
+                "HanXuLy": text_of(part.due_at),
+                "NgayHoanThanh": text_of(part.finished_at),
+            }
+            for part in item.participants
+        ],
     }
 
 

@@ -9,6 +9,7 @@ It computes any policy made of the values in SUPPORTED; another value of a param
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,6 +94,18 @@ class Supplement:
 
 
 @dataclass(frozen=True)
+class Participant:
+    """A unit's own step in an interlinked dossier, with source codes."""
+
+    participant_id: str
+    unit_code: str | None
+    received_at: Moment | None
+    due_at: Moment | None
+    finished_at: Moment | None
+    role_code: str | None = "PHOI_HOP"
+
+
+@dataclass(frozen=True)
 class Dossier:
     """One version of a dossier, with source codes."""
 
@@ -109,6 +122,8 @@ class Dossier:
     is_dummy_identity: bool = False
     is_test_record: bool = False
     supplements: tuple[Supplement, ...] = ()
+    is_interlinked: bool = False
+    participants: tuple[Participant, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -334,7 +349,7 @@ SUPPORTED: dict[str, set[str]] = {
     "missing_index": {"block", "zero", "rescale"},
     "k_equal": {"undetermined", "satisfied", "not_satisfied"},
     "attribution": {"resolving", "receiving"},
-    "interlinked": {"in_charge"},
+    "interlinked": {"in_charge"},  # participants: a reading only
     "inherited_overdue": {"count", "exclude"},
     "territory": {"all"},
 }
@@ -580,7 +595,9 @@ class Scorer:
             excluded = "finish_before_receipt"
         a_excluded = excluded or ("no_due_date" if due is None else None)
         if parameters["inherited_overdue"] == "exclude" and not a_excluded and due and unit_code:
-            a_excluded = "inherited_overdue" if self.was_overdue_before(unit_code, dossier, due, result) else None
+            a_excluded = (
+                "inherited_overdue" if self.was_overdue_before(unit_code, dossier.received_at, due, result) else None
+            )
         b_excluded = excluded
         if not excluded and parameters["b_population"] == "returned" and returns == 0:
             b_excluded = "not_returned"
@@ -599,11 +616,45 @@ class Scorer:
             returns=returns,
         )
 
-    def was_overdue_before(self, unit_code: str, dossier: Dossier, due: Local, result: Local) -> bool:
+    def steps(self, history: Sequence[Dossier], parameters: Mapping[str, str]) -> list[tuple[str, Counted]]:
+        """Own steps of the units that take part in a dossier with a result, by unit, on the day of that result."""
+        dossier, outcome = history[-1], self.dossier_outcome(history, parameters)
+        if outcome is None or not dossier.is_interlinked:
+            return []
+        once: dict[str, Participant] = {}
+        for step in dossier.participants:
+            told = once.get(step.participant_id)
+            once[step.participant_id] = step if told is None else max(told, step, key=_by_finish)
+        found = []
+        for step in once.values():
+            unit_code = self.unit_of("tthc", step.unit_code)
+            if unit_code:
+                point = self.step_point(step, unit_code, dossier.is_test_record, parameters)
+                found.append((unit_code, Counted(outcome.day, point, None if point is not None else "step")))
+        return found
+
+    def step_point(
+        self, step: Participant, unit_code: str, is_test: bool, parameters: Mapping[str, str]
+    ) -> Fraction | None:
+        """The point of one step by its own receipt and limit, or None when it does not count."""
+        if is_test or step.finished_at is None or step.due_at is None:
+            return None
+        finished, due = self.local(step.finished_at, parameters), self.local(step.due_at, parameters)
+        if step.received_at and not not_after(self.local(step.received_at, parameters), finished):
+            return None
+        if not self.days.is_working(due.day):
+            due = Local(self.days.first_from(due.day), None)
+        if parameters["inherited_overdue"] == "exclude" and self.was_overdue_before(
+            unit_code, step.received_at, due, finished
+        ):
+            return None
+        return self.timeliness(due, finished, parameters)
+
+    def was_overdue_before(self, unit_code: str, received_at: Moment | None, due: Local, result: Local) -> bool:
         """Received, and overdue, before the unit that gives the result existed."""
-        if dossier.received_at is None:
+        if received_at is None:
             return False
-        received = dossier.received_at.at.astimezone(self.zone).date()
+        received = received_at.at.astimezone(self.zone).date()
         return max(received, due.day) < self.units[unit_code].valid_from <= result.day
 
     def permitted_returns(self, dossier: Dossier, parameters: Mapping[str, str]) -> int:
@@ -665,8 +716,12 @@ class Scorer:
         found: dict[str, dict[str, list[Counted]]] = {index: defaultdict(list) for index in "ABC"}
         for history in self.histories.values():
             outcome = self.dossier_outcome(history, parameters)
+            steps = self.steps(history, parameters) if parameters["interlinked"] == "participants" else []
+            for unit_code, step in steps:
+                found["A"][unit_code].append(step)
             if outcome and outcome.unit_code:
-                found["A"][outcome.unit_code].append(Counted(outcome.day, outcome.a_point, outcome.a_excluded))
+                if all(unit_code != outcome.unit_code for unit_code, _ in steps):
+                    found["A"][outcome.unit_code].append(Counted(outcome.day, outcome.a_point, outcome.a_excluded))
                 found["B"][outcome.unit_code].append(Counted(outcome.day, outcome.b_point, outcome.b_excluded))
         points = [(rating, self.attitude(rating, parameters)) for rating in self.ratings()]
         counted = [(rating, point) for rating, point in points if point is not None]
@@ -831,15 +886,16 @@ class Scorer:
             if a["status"] in ("scored", "no_data"):
                 points, dossiers = Fraction(str(a["numerator"])), Fraction(str(a["denominator"])) + overdue
                 counted = rounded(points / dossiers, 15) if dossiers else None
+            received = sum(start <= life.received < end for life in own)
             rows.append({
                 "period_code": a["period_code"], "unit_code": a["unit_code"],
-                "open_at_start": sum(life.is_open_at(start) for life in own),
-                "received": sum(start <= life.received < end for life in own),
+                "open_at_start": sum(life.is_open_at(start) for life in own), "received": received,
                 **{outcome: ended.count(outcome) for outcome in ENDS},
                 "open_at_end": sum(life.is_open_at(end) for life in own),
                 "open_overdue": overdue,
                 "inherited_overdue": sum(life.is_inherited and start <= life.judged_on < end for life in own if life.judged_on),
                 "a_with_open": counted,
+                "withdrawn_per_1000": rounded(Fraction(1000 * ended.count("withdrawn"), received), 15) if received else None,
             })  # fmt: skip
         return rows
 
@@ -1270,6 +1326,19 @@ def add_ranks(rows: Sequence[Row], rank_scale: int) -> None:
 
 
 NEVER = datetime.max.replace(tzinfo=ZoneInfo("UTC"))
+
+
+def _by_finish(step: Participant) -> tuple[float, ...]:
+    """The one that finished last; of those the one that was due, then received, first; the unknown after the known."""
+
+    def instant(moment: Moment | None, unknown: float) -> float:
+        return moment.at.timestamp() if moment else unknown
+
+    return (
+        instant(step.finished_at, -math.inf),
+        -instant(step.due_at, math.inf),
+        -instant(step.received_at, math.inf),
+    )
 
 
 def _by_receipt(item: Supplement) -> tuple[datetime, str, datetime, bool]:

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.oracle import rules
-from tests.oracle.book import Expected
+from tests.oracle.book import PERIODS, Expected
 from tests.oracle.cases import periods
-from tests.oracle.edges import SENT_AGAIN, worked_edges
+from tests.oracle.edges import INTERLINKED, SENT_AGAIN, worked_edges
 from tests.oracle.scorer import Policy, Row, Scorer, k_with_missing, rounded
+from tests.oracle.sensitivity import Sensitivity
 
 BOOK = worked_edges()
 ORACLE = Path(__file__).resolve().parents[1] / "oracle"
@@ -86,6 +87,15 @@ def test_edge_6_an_extension_counts_only_where_the_source_is_believed() -> None:
     assert points("HCM.E6A", "A", due_basis="first") == 0
     assert points("HCM.E6A", "A", due_basis="source_current") == 1
     assert points("HCM.E6B", "A", due_basis="first") == 0
+
+
+@pytest.mark.parametrize("name", INTERLINKED)
+def test_each_unit_of_an_interlinked_dossier_is_judged_by_its_own_step(name: str) -> None:
+    scorer = scorer_with()
+    oracle = Sensitivity(scorer, rules.readings())
+    place = next(place for place in oracle.places([PERIODS["2026-10"]]) if place.unit.unit_code == f"HCM.{name}")
+    score = oracle.score(place, "A", (("interlinked", "participants"),))
+    assert (score.numerator, score.denominator, score.excluded) == INTERLINKED[name]
 
 
 @pytest.fixture(scope="module")

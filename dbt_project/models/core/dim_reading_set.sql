@@ -2,7 +2,8 @@
 {{ config(unique_key=['policy_id', 'index_code', 'set_code']) }}
 
 {%- set parameters = [
-    ('attribution', 'text'), ('result_statuses', 'text'), ('inherited_overdue', 'text'), ('due_basis', 'text'),
+    ('attribution', 'text'), ('interlinked', 'text'), ('result_statuses', 'text'), ('inherited_overdue', 'text'),
+    ('due_basis', 'text'),
     ('due_missing', 'text'), ('midnight_is_date', 'boolean'), ('a_point_within_grace', 'numeric'),
     ('b_population', 'text'), ('b_threshold', 'text'),
     ('c_question', 'text'), ('c_channels', 'text'), ('c_repeat', 'text'), ('c_middle_level', 'text'),
@@ -134,7 +135,7 @@ changes as (
         sets.index_code,
         sets.changes,
         change.key || '=' || change.value as reading,
-        change.key in ('attribution', 'due_basis', 'due_missing', 'midnight_is_date') as is_base,
+        change.key in ('attribution', 'interlinked', 'due_basis', 'due_missing', 'midnight_is_date') as is_base,
         split_part(readings.indices, ',', 1) = sets.index_code as is_counted
     from sets
     cross join lateral jsonb_each_text(sets.changes) as change (key, value)

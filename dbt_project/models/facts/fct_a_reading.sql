@@ -47,7 +47,7 @@ readings as (
         sets.due_missing <> policies.due_missing as is_other_limit,
         sets.midnight_is_date <> policies.midnight_is_date as is_other_precision
     from sets
-    inner join policies on sets.policy_id = policies.policy_id
+    inner join policies on sets.policy_id = policies.policy_id and sets.interlinked = policies.interlinked
 ),
 
 core_dossiers as (

@@ -24,6 +24,19 @@ read_again as (
     select * from {{ ref('fct_a_reading') }}
 ),
 
+steps as (
+    select * from {{ ref('fct_a_participant') }}
+    {%- if is_increment() %}
+    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    {%- endif %}
+),
+
+-- A unit with a step of its own is judged by that instead of by the dossier.
+steps_for_dossiers as (
+    select * from {{ ref('fct_a_participant') }}
+    where is_for_dossier
+),
+
 cases as (
     select
         unit_code,
@@ -55,6 +68,27 @@ cases as (
         -1 as dossiers
     from own
     inner join read_again on own.dossier_code = read_again.dossier_code
+    union all
+    select
+        unit_code,
+        result_on,
+        base_code,
+        status_code,
+        lateness,
+        is_inherited_overdue,
+        1 as dossiers
+    from steps
+    union all
+    select
+        own.unit_code,
+        own.result_on,
+        steps_for_dossiers.base_code,
+        own.status_code,
+        own.lateness,
+        own.is_inherited_overdue,
+        -1 as dossiers
+    from own
+    inner join steps_for_dossiers on own.dossier_code = steps_for_dossiers.dossier_code
 )
 
 select

@@ -54,6 +54,7 @@ select
     case
         when indices.status in ('scored', 'no_data')
             then round({{ quotient('indices.numerator', '(indices.denominator + counted.open_overdue)') }}, 15)
-    end::numeric(20, 15) as a_with_open
+    end::numeric(20, 15) as a_with_open,
+    round({{ quotient('counted.withdrawn', 'counted.received / 1000.0') }}, 15)::numeric(20, 15) as withdrawn_per_1000
 from counted
 inner join indices on counted.period_code = indices.period_code and counted.unit_code = indices.unit_code

@@ -39,9 +39,10 @@ PARAMETERS = {
         "midnight_is_date",
         "at_once_cutoff",
         "attribution",
+        "interlinked",
         "inherited_",
     ),
-    "B": ("b_", "result_statuses", "midnight_is_date", "attribution"),
+    "B": ("b_", "result_statuses", "midnight_is_date", "attribution", "interlinked"),
     "C": ("c_",),
     "D": ("d_", "midnight_is_date"),
     "E": ("e_",),
@@ -295,10 +296,12 @@ def _beside_a(connection: psycopg.Connection, window: dict[str, Any]) -> Text:
         return Text("Beside A: the last build has no such row\n")
     row = found[0]
     ends = ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in ENDS if row[name])
+    withdrawn = row["withdrawn_per_1000"]
+    rate = "" if withdrawn is None else f"; {withdrawn:.1f} withdrawn per 1,000 received"
     return Text(
         f"Beside A: {row['open_at_start']} carried over + {row['received']} received = {ends or 'none ended'},"
         f" {row['open_at_end']} open at the end; {row['open_overdue']} of these overdue, A with them {_cell(row['a_with_open'])};"
-        f" {row['inherited_overdue']} inherited overdue\n"
+        f" {row['inherited_overdue']} inherited overdue{rate}\n"
     )
 
 
