@@ -171,3 +171,41 @@ def clear(connection: psycopg.Connection, make: bool = False) -> None:
         connection.execute(sql.SQL("drop schema if exists {} cascade").format(name))
         if make:
             connection.execute(sql.SQL("create schema {}").format(name))
+
+
+def differences(connection: psycopg.Connection, made: tuple[Step, ...]) -> list[str]:
+    """In words, where what was made is not what dbt made: rows, columns, keys, checks, indexes."""
+    found = []
+    for step in made:
+        schema, name = step.relation.split(".")
+        if schema == SCRATCH:
+            continue
+        ours, of_dbt = sql.Identifier(schema, name), sql.Identifier(schema.removeprefix(PREFIX), name)
+        described = [
+            connection.execute(_DESCRIBED.encode(), {"relation": relation.as_string(connection)}).fetchall()
+            for relation in (ours, of_dbt)
+        ]
+        told = {str(row) for row in described[0]} ^ {str(row) for row in described[1]}
+        found += [f"{name}: {what}" for what in sorted(told)]
+        if schema == f"{PREFIX}staging" or told:
+            continue
+        for one, other in ((ours, of_dbt), (of_dbt, ours)):
+            left_over = sql.SQL("select count(*) from (select * from {} except all select * from {}) as left_over")
+            row = connection.execute(left_over.format(one, other)).fetchone()
+            if row and row[0]:
+                found.append(f"{name}: {row[0]} rows only in {one.as_string(connection)}")
+    return found
+
+
+# Schemas by their own names alike; a key's name is the database's choice.
+_DESCRIBED = rf"""
+select 'column', attnum::text, attname::text, format_type(atttypid, atttypmod), attnotnull::text
+from pg_attribute where attrelid = %(relation)s::regclass and attnum > 0
+union all
+select 'constraint', contype::text, case when contype = 'c' then conname::text end,
+    replace(pg_get_constraintdef(oid), '{PREFIX}', ''), convalidated::text
+from pg_constraint where conrelid = %(relation)s::regclass and contype in ('p', 'f', 'c')
+union all
+select 'index', null, null, regexp_replace(replace(pg_get_indexdef(indexrelid), '{PREFIX}', ''), 'INDEX \S+ ON', 'ON'), null
+from pg_index where indrelid = %(relation)s::regclass
+"""
