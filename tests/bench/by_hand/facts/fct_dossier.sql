@@ -1,4 +1,14 @@
-with reached as (
+-- The calendar as lists: a day's place in them is its distance from the first one. In a table they would be compressed.
+with calendar as materialized (
+    select
+        min(day) - 1 as before,
+        array_agg(working_day_number order by day) as numbers,
+        array_agg(coalesce(term_ends_on, day) order by day) as ends,
+        array_agg(day order by day) filter (where is_working_day) as working_days
+    from by_hand_core.dim_calendar_day
+),
+
+reached as (
     select (max(window_end) at time zone 'Asia/Ho_Chi_Minh')::date - 1 as last_day
     from by_hand_core.dim_batch
     where feed = 'dossier'
@@ -102,9 +112,9 @@ due as (
             when recorded_due_at is not null then recorded_due::date
             when limit_days = 0 then received_on
             else
-                (select calendar.working_days from by_hand_scratch.calendar)[
-                    (select calendar.numbers from by_hand_scratch.calendar)[
-                        received_on - (select calendar.before from by_hand_scratch.calendar)
+                (select calendar.working_days from calendar)[
+                    (select calendar.numbers from calendar)[
+                        received_on - (select calendar.before from calendar)
                     ] + limit_days
                 ]
         end as term_on,
@@ -119,8 +129,8 @@ ended as (
     select
         due.*,
         coalesce(
-            (select calendar.ends from by_hand_scratch.calendar)[
-                term_on - (select calendar.before from by_hand_scratch.calendar)
+            (select calendar.ends from calendar)[
+                term_on - (select calendar.before from calendar)
             ], term_on
         ) as due_on
     from due
@@ -185,11 +195,11 @@ select
         when rolled.due_is_date or rolled.result_is_date then rolled.result_on > rolled.due_on
         else rolled.result_at > rolled.recorded_due_at
     end as is_late,
-    (select calendar.numbers from by_hand_scratch.calendar)[
-        rolled.result_on - (select calendar.before from by_hand_scratch.calendar)
+    (select calendar.numbers from calendar)[
+        rolled.result_on - (select calendar.before from calendar)
     ] - coalesce(
-        (select calendar.numbers from by_hand_scratch.calendar)[
-            rolled.due_on - (select calendar.before from by_hand_scratch.calendar)
+        (select calendar.numbers from calendar)[
+            rolled.due_on - (select calendar.before from calendar)
         ], 0
     ) as working_days_late,
     coalesce(

@@ -1,7 +1,16 @@
--- What index A sees otherwise under a reading of it, with what it sees under the policy. Of the five readings three leave the due
+-- What index A sees otherwise under a reading of it, what it sees under the policy. Of the five readings three leave the due
 -- date alone: another unit, no procedure's limit, midnights as moments. Only the two that take another recorded due date ask for
 -- the calendar again.
-with own as (
+with calendar as materialized (
+    select
+        min(day) - 1 as before,
+        array_agg(working_day_number order by day) as numbers,
+        array_agg(coalesce(term_ends_on, day) order by day) as ends,
+        array_agg(day order by day) filter (where is_working_day) as working_days
+    from by_hand_core.dim_calendar_day
+),
+
+own as (
     select
         f.dossier_code,
         f.policy_id,
@@ -112,9 +121,9 @@ termed as (
             when other_due_at is not null then other_due::date
             when limit_days = 0 then received_on
             else
-                (select calendar.working_days from by_hand_scratch.calendar)[
-                    (select calendar.numbers from by_hand_scratch.calendar)[
-                        received_on - (select calendar.before from by_hand_scratch.calendar)
+                (select calendar.working_days from calendar)[
+                    (select calendar.numbers from calendar)[
+                        received_on - (select calendar.before from calendar)
                     ] + limit_days
                 ]
         end as term_on
@@ -126,8 +135,8 @@ rolled as (
     select
         termed.*,
         coalesce(
-            (select calendar.ends from by_hand_scratch.calendar)[
-                term_on - (select calendar.before from by_hand_scratch.calendar)
+            (select calendar.ends from calendar)[
+                term_on - (select calendar.before from calendar)
             ], term_on
         ) as other_due_on
     from termed
@@ -165,11 +174,11 @@ read as (
             when other_due_is_date or result_is_date then result_on > other_due_on
             else result_at > other_due_at
         end as is_late,
-        (select calendar.numbers from by_hand_scratch.calendar)[
-            result_on - (select calendar.before from by_hand_scratch.calendar)
+        (select calendar.numbers from calendar)[
+            result_on - (select calendar.before from calendar)
         ] - coalesce(
-            (select calendar.numbers from by_hand_scratch.calendar)[
-                other_due_on - (select calendar.before from by_hand_scratch.calendar)
+            (select calendar.numbers from calendar)[
+                other_due_on - (select calendar.before from calendar)
             ], 0
         ) as working_days_late
     from judged
