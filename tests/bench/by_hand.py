@@ -29,8 +29,15 @@ SCHEMAS = ("staging", "core", "facts", "marts", "officials")
 PREFIX = "by_hand_"
 SCRATCH = f"{PREFIX}scratch"  # what more than one table is made from
 CONNECTIONS = 2  # as dbt's threads
-# As our models: what comes out of an aggregate is taken for a few rows, and joined rows times rows.
-SETTINGS = ("set jit = off", "set enable_nestloop = off")
+SETTINGS = (
+    "set jit = off",
+    # As our models: what comes out of an aggregate is taken for a few rows, and joined rows times rows.
+    "set enable_nestloop = off",
+    # Two connections keep both cores busy; workers would hand wide rows to and fro.
+    "set max_parallel_workers_per_gather = 0",
+    "set max_parallel_maintenance_workers = 0",
+    "set work_mem = '1GB'",
+)
 
 _RELATION = re.compile(rf'"[^"]+"\."({"|".join(SCHEMAS)})"\."(\w+)"')
 _NAMED = re.compile(rf"\b({PREFIX}\w+)\.(\w+)")

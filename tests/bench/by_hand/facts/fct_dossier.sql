@@ -14,41 +14,6 @@ reached as (
     where feed = 'dossier'
 ),
 
--- What was asked for between receipt and result.
-returns as (
-    select
-        d.dossier_code,
-        count(distinct s.supplement_id) as return_count
-    from by_hand_core.core_supplement as s
-    inner join by_hand_core.core_dossier as d on s.dossier_code = d.dossier_code
-    cross join lateral (
-        select
-            s.requested_at at time zone 'Asia/Ho_Chi_Minh' as requested,
-            d.received_at at time zone 'Asia/Ho_Chi_Minh' as received,
-            d.result_at at time zone 'Asia/Ho_Chi_Minh' as resulted
-        offset 0
-    ) as clock
-    where
-        s.is_return
-        and s.requested_at is not null
-        and d.result_at is not null
-        and case
-            when
-                s.requested_at_is_date or clock.requested::time = '00:00'
-                or d.received_at_is_date or clock.received::time = '00:00'
-                then coalesce(clock.received::date <= clock.requested::date, true)
-            else coalesce(d.received_at <= s.requested_at, true)
-        end
-        and case
-            when
-                s.requested_at_is_date or clock.requested::time = '00:00'
-                or d.result_at_is_date or clock.resulted::time = '00:00'
-                then clock.requested::date <= clock.resulted::date
-            else s.requested_at <= d.result_at
-        end
-    group by d.dossier_code
-),
-
 judged as (
     select
         d.*,
@@ -210,4 +175,4 @@ select
     rolled.permitted_returns
 from rolled
 left join by_hand_core.dim_unit as unit on rolled.resolving_unit_code = unit.unit_code
-left join returns on rolled.policy_id is not null and rolled.dossier_code = returns.dossier_code
+left join by_hand_scratch.returns on rolled.policy_id is not null and rolled.dossier_code = returns.dossier_code

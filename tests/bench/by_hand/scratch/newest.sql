@@ -1,6 +1,6 @@
 -- Each dossier's newest version, beside it what all its versions say: raw is aggregated once and joined once for all that is made
 -- of dossiers. Lists are kept where there is something in them.
-with version as (
+with version as materialized (
     select
         record_key,
         max(batch_id) as batch_id,
