@@ -55,6 +55,7 @@ select
         as result_moment_basis,
     n.resolving_unit_source_code,
     n.receiving_unit_source_code,
+    n.official,
     n.is_interlinked,
     n.is_dummy_identity,
     n.is_test_record,
