@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -129,13 +130,13 @@ def fill(dsn: str, made: tuple[Step, ...]) -> dict[str, float]:
     waiting = sorted(made, key=lambda step: (-last[step.relation], step.relation))
     seconds: dict[str, float] = {}
     connections: SimpleQueue[psycopg.Connection] = SimpleQueue()
-    for _ in range(CONNECTIONS):
-        connection = psycopg.connect(dsn, autocommit=True)
-        for setting in SETTINGS:
-            connection.execute(setting.encode())
-        connections.put(connection)
     running: dict[Future[float], Step] = {}
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
+    with ExitStack() as opened, ThreadPoolExecutor(CONNECTIONS) as pool:
+        for _ in range(CONNECTIONS):
+            connection = opened.enter_context(psycopg.connect(dsn, autocommit=True))
+            for setting in SETTINGS:
+                connection.execute(setting.encode())
+            connections.put(connection)
         while waiting or running:
             for step in [step for step in waiting if step.needs <= seconds.keys()][: CONNECTIONS - len(running)]:
                 waiting.remove(step)
@@ -144,18 +145,16 @@ def fill(dsn: str, made: tuple[Step, ...]) -> dict[str, float]:
                 raise ValueError(f"{waiting[0].relation} needs what nothing makes: {sorted(waiting[0].needs)}")
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 seconds[running.pop(future).relation] = future.result()
-    for _ in range(CONNECTIONS):
-        connections.get().close()
     return seconds
 
 
 def _make(connections: SimpleQueue[psycopg.Connection], step: Step) -> float:
+    """Each statement is a transaction: a key holds the table it points at only as long as it is being checked."""
     connection = connections.get()
     before = time.perf_counter()
     try:
-        with connection.transaction():
-            for statement in step.statements:
-                connection.execute(statement.encode())
+        for statement in step.statements:
+            connection.execute(statement.encode())
     finally:
         connections.put(connection)
     return time.perf_counter() - before

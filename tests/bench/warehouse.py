@@ -137,14 +137,15 @@ def _by_hand(bench: Bench, name: str) -> table.Rows:
     with psycopg.connect(bench.dsn(name), autocommit=True) as connection:
         by_hand.clear(connection, make=True)
         _settle(bench)
-        before = time.perf_counter()
-        seconds = by_hand.fill(bench.dsn(name), made)
-        bench.note("by hand", time.perf_counter() - before)
-        bench.slowest["by hand"] = sorted(
-            ((relation.partition(".")[2], spent) for relation, spent in seconds.items()), key=lambda item: -item[1]
-        )[:SLOWEST]
-        rows = table.of_marts(bench.dsn(name), f"{by_hand.PREFIX}marts")
-        by_hand.clear(connection)
+        try:
+            before = time.perf_counter()
+            seconds = by_hand.fill(bench.dsn(name), made)
+            bench.note("by hand", time.perf_counter() - before)
+            rows = table.of_marts(bench.dsn(name), f"{by_hand.PREFIX}marts")
+        finally:
+            by_hand.clear(connection)
+    slowest = sorted(seconds.items(), key=lambda item: -item[1])[:SLOWEST]
+    bench.slowest["by hand"] = [(relation.partition(".")[2], spent) for relation, spent in slowest]
     return rows
 
 
