@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import orjson
 import psycopg
 import pytest
 
@@ -185,6 +186,16 @@ def test_a_statement_by_hand_for_a_table_that_no_model_makes_is_refused(city: Ci
     (tmp_path / "core" / "core_dosier.sql").write_text("select 1", encoding="utf-8")
     with pytest.raises(ValueError, match=r"no model makes by_hand_core\.core_dosier"):
         by_hand.steps(city.settings.home / "dbt" / "target", tmp_path)
+
+
+def test_the_queries_of_an_increment_are_no_pattern_for_the_script_by_hand(tmp_path: Path) -> None:
+    node = {"resource_type": "model", "schema": "core", "alias": "core_dossier"}
+    compiled = "select * from raw.dossier where record_key in (select record_key from ops.touched_record)"
+    (tmp_path / "manifest.json").write_bytes(orjson.dumps({"nodes": {"model.x": node}}))
+    results = {"results": [{"unique_id": "model.x", "compiled_code": compiled}]}
+    (tmp_path / "run_results.json").write_bytes(orjson.dumps(results))
+    with pytest.raises(ValueError, match=r"by_hand_core\.core_dossier: .*build in full first"):
+        by_hand.steps(tmp_path, tmp_path / "none")
 
 
 # -- the ledger and raw -----------------------------------------------------------------------------------------------------
