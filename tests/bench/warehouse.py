@@ -267,6 +267,13 @@ def _history(bench: Bench, name: str, size: Size, keep: bool) -> None:
     print(f"  generated in {made.seconds:.0f} s, {made.batches} batches: {told}", flush=True)
 
 
+def nights_held(dsn: str, size: Size) -> int:
+    """Nights that an earlier run left after the history (`--keep`): a night is loaded once."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select count(*) from ops.batch where feed = 'dossier'").fetchone()
+    return int(row[0]) - size.days  # type: ignore[index]
+
+
 def _drop(bench: Bench, *names: str) -> None:
     with psycopg.connect(bench.server, autocommit=True) as connection:
         for name in names:
@@ -295,7 +302,8 @@ def run(bench: Bench, rounds: int, changes: int, keep: bool) -> None:
             _month(bench, year)
         _history(bench, short, few, keep)
         _full(bench, short, f"full build, {SHORT} days")
-        for nights in range(1, rounds + 1):
+        held_nights = max(nights_held(bench.dsn(year), bench.size), nights_held(bench.dsn(short), few))
+        for nights in range(held_nights + 1, held_nights + rounds + 1):
             _night(bench, short, few, changes, nights, f"night on {SHORT} days")
             _night(bench, year, bench.size, changes, nights, "night on 12 months")
     finally:

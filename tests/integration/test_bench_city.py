@@ -224,6 +224,7 @@ def test_every_batch_holds_the_rows_that_the_ledger_counts(city: City) -> None:
 def test_one_batch_a_night_and_feed_in_the_order_of_the_days(city: City) -> None:
     nights = city.query("select window_start, window_end from ops.batch where feed = 'dossier' order by batch_id")
     assert len(nights) == SIZE.days + 1
+    assert warehouse.nights_held(city.dsn, SIZE) == 1
     assert [end for _, end in nights[:-1]] == [start for start, _ in nights[1:]]
     assert city.query("select count(distinct feed)::int, max(tombstone_rows) > 0 from ops.batch") == [(8, True)]
     # What a night brings happened by its end, and was not known before.
