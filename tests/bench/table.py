@@ -19,10 +19,12 @@ BARE_SETTINGS = ("set enable_nestloop = off", "set max_parallel_workers_per_gath
 Rows = dict[tuple[str, str], tuple[Any, ...]]  # by period and unit
 
 
-def of_marts(dsn: str) -> Rows:
-    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+def of_marts(dsn: str, schema: str = "marts") -> Rows:
+    statement = sql.SQL("select {} from {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, COLUMNS)), sql.Identifier(schema, "k_score")
+    )
     with psycopg.connect(dsn) as connection:
-        return _keyed(connection.execute(sql.SQL("select {} from marts.k_score").format(names)).fetchall())
+        return _keyed(connection.execute(statement).fetchall())
 
 
 def of_bare(dsn: str, statement: str | None = None) -> Rows:

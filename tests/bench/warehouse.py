@@ -3,10 +3,10 @@ docs/benchmarks.md; exit 1 when a goal does not hold.
 
 python -m tests.bench.warehouse [--dossiers 6000000] [--rounds 3] [--changes 20000] [--no-report] [--keep]
 
-Two histories are generated (`tests.bench.city`): a year, and its last 36 days. On the year: full build, bare SQL (`bare.sql`),
-pandas (`frames.py`) and, where there is one, the script by hand (`by_hand.sql`), one after the other in each round; all must
-give the same K table. Then nights on both, each read into raw before it is built and not counted, and a month's K from the
-daily facts. `--keep` leaves the databases for another run of the same size, which then need not be generated.
+Two histories are generated (`tests.bench.city`): a year, and its last 36 days. On the year: full build, the script by hand
+(`by_hand.py`), bare SQL (`bare.sql`) and pandas (`frames.py`), one after the other in each round; all must give the same K table.
+Then nights on both, each read into raw before it is built and not counted, and a month's K from the daily facts. `--keep` leaves
+the databases for another run of the same size, which then need not be generated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
@@ -33,13 +32,12 @@ from hailong.settings import PROJECT, Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.embedded import Embedded
 from hailong.warehouse.migrations import migrate
-from tests.bench import table
+from tests.bench import by_hand, table
 from tests.bench.city import generate, night
 from tests.bench.lives import YEAR, Size
 from tests.bench.report import SECTIONS, Goal, goals_table, machine, print_goals, stamp, write_section
 
 FOLDER = PROJECT / ".hailong" / "bench"
-BY_HAND = Path(__file__).parent / "by_hand.sql"  # see `_by_hand`
 SHORT = 36
 MONTH = "2026-11"
 MB = 1_000_000
@@ -133,22 +131,22 @@ def _frames(bench: Bench, name: str) -> str:
     return str(found["digest"])
 
 
-def _by_hand(bench: Bench, name: str) -> None:
-    """`by_hand.sql`: fills the tables of core, facts and marts with the same constraints, in the schemas by_hand_core,
-    by_hand_facts and by_hand_marts, which are there and empty when it begins; reads raw, ops and rules. Run when there is one.
-    """
-    schemas = [sql.Identifier(f"by_hand_{schema}") for schema in ("core", "facts", "marts")]
+def _by_hand(bench: Bench, name: str) -> table.Rows:
+    """The same tables with the same constraints, by hand; gone afterwards: its views stand in a full build's way."""
+    made = by_hand.steps(bench.settings(name).home / "dbt" / "target")
     with psycopg.connect(bench.dsn(name), autocommit=True) as connection:
-        connection.execute("set jit = off")
-        for schema in schemas:
-            connection.execute(sql.SQL("drop schema if exists {} cascade").format(schema))
-            connection.execute(sql.SQL("create schema {}").format(schema))
+        by_hand.clear(connection, make=True)
         _settle(bench)
-        before = time.perf_counter()
-        connection.execute(BY_HAND.read_text(encoding="utf-8").encode())
-        bench.note("by hand", time.perf_counter() - before)
-        for schema in schemas:
-            connection.execute(sql.SQL("drop schema {} cascade").format(schema))
+        try:
+            before = time.perf_counter()
+            seconds = by_hand.fill(bench.dsn(name), made)
+            bench.note("by hand", time.perf_counter() - before)
+            rows = table.of_marts(bench.dsn(name), f"{by_hand.PREFIX}marts")
+        finally:
+            by_hand.clear(connection)
+    slowest = sorted(seconds.items(), key=lambda item: -item[1])[:SLOWEST]
+    bench.slowest["by hand"] = [(relation.partition(".")[2], spent) for relation, spent in slowest]
+    return rows
 
 
 def month_statement(settings: Settings, period: str) -> str:
@@ -224,9 +222,10 @@ def _where_it_goes(bench: Bench, name: str, build_id: int, what: str) -> None:
     for node, seconds in rows:
         kind, _, model = node.split(".")[:3]
         prefix = model.partition("_")[0]
-        layer = {"stg": "staging", "dim": "core", "core": "core", "fct": "facts", "mart": "marts", "dq": "marts"}.get(
-            prefix
-        )
+        layer = {
+            "stg": "staging", "dim": "core", "core": "core", "fct": "facts", "mart": "marts", "dq": "marts",
+            "official": "officials",
+        }.get(prefix)  # fmt: skip
         layer = layer if kind == "model" and layer else {"seed": "seeds", "test": "tests"}.get(kind, kind)
         layers[layer] = layers.get(layer, 0.0) + seconds
     bench.layers[what] = layers
@@ -268,6 +267,13 @@ def _history(bench: Bench, name: str, size: Size, keep: bool) -> None:
     print(f"  generated in {made.seconds:.0f} s, {made.batches} batches: {told}", flush=True)
 
 
+def nights_held(dsn: str, size: Size) -> int:
+    """Nights that an earlier run left after the history (`--keep`): a night is loaded once."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select count(*) from ops.batch where feed = 'dossier'").fetchone()
+    return int(row[0]) - size.days  # type: ignore[index]
+
+
 def _drop(bench: Bench, *names: str) -> None:
     with psycopg.connect(bench.server, autocommit=True) as connection:
         for name in names:
@@ -285,9 +291,9 @@ def run(bench: Bench, rounds: int, changes: int, keep: bool) -> None:
                 bench.rows[feed] = int(counted.fetchone()[0])  # type: ignore[index]
         for _ in range(rounds):
             _full(bench, year, "full build")
-            if BY_HAND.is_file():
-                _by_hand(bench, year)
             held = table.of_marts(bench.dsn(year))
+            if found := table.differences(_by_hand(bench, year), held):
+                raise SystemExit(f"by hand another K table comes out: {len(found)} differences, {found[:3]}")
             if found := table.differences(_bare(bench, year), held):
                 raise SystemExit(f"bare SQL gives another K table: {len(found)} differences, {found[:3]}")
             if _frames(bench, year) != table.digest(held):
@@ -296,7 +302,8 @@ def run(bench: Bench, rounds: int, changes: int, keep: bool) -> None:
             _month(bench, year)
         _history(bench, short, few, keep)
         _full(bench, short, f"full build, {SHORT} days")
-        for nights in range(1, rounds + 1):
+        held_nights = max(nights_held(bench.dsn(year), bench.size), nights_held(bench.dsn(short), few))
+        for nights in range(held_nights + 1, held_nights + rounds + 1):
             _night(bench, short, few, changes, nights, f"night on {SHORT} days")
             _night(bench, year, bench.size, changes, nights, "night on 12 months")
     finally:
@@ -311,13 +318,14 @@ def goals(bench: Bench) -> list[Goal]:
     full, bare, pandas = bench.median("full build"), bench.median("bare SQL"), bench.median("pandas")
     long, short = bench.median("night on 12 months"), bench.median(f"night on {SHORT} days")
     month = bench.median("a month's K")
-    found = []
-    if "by hand" in bench.seconds:
-        times = full / bench.median("by hand")
-        what = "full build against SQL by hand, same tables and constraints"
-        found.append(Goal(what, "at most 1.5 times", f"{times:.2f} times", times <= 1.5))
+    times = full / bench.median("by hand")
     return [
-        *found,
+        Goal(
+            "full build against SQL by hand, same tables and constraints",
+            "at most 1.5 times",
+            f"{times:.2f} times",
+            times <= 1.5,
+        ),
         Goal("full build against bare SQL, K only", "at most 6 times", f"{full / bare:.1f} times", full <= 6 * bare),
         Goal("full build against pandas, K only", "faster", f"{full:.0f} s, pandas {pandas:.0f} s", full < pandas),
         Goal(
@@ -341,7 +349,7 @@ def goals(bench: Bench) -> list[Goal]:
 def report(bench: Bench, found: list[Goal], rounds: int, changes: int) -> list[str]:
     told = {
         "full build": "full build, raw → marts: every table with its keys and checks, every test",
-        "by hand": "by hand: the same tables with the same constraints (`by_hand.sql`)",
+        "by hand": "by hand: the same tables with the same constraints (`by_hand.py`)",
         "bare SQL": "bare SQL: one statement that computes the same K table and keeps nothing (`bare.sql`)",
         "pandas": "pandas: reads the same raw over the driver, computes the same K table (`frames.py`)",
         "night on 12 months": f"a night of {changes:,} changed dossiers, 12 months of history",
@@ -368,21 +376,29 @@ def report(bench: Bench, found: list[Goal], rounds: int, changes: int) -> list[s
         "",
         "Where the time goes (seconds of the last round; the ten slowest nodes):",
         "",
-        "| full build | | night on 12 months | |",
-        "|---|--:|---|--:|",
+        "| full build | | by hand | | night on 12 months | |",
+        "|---|--:|---|--:|---|--:|",
     ]
-    pairs = zip(bench.slowest["full build"], bench.slowest["night on 12 months"], strict=False)
-    lines += [f"| `{a}` | {s:.1f} | `{b}` | {t:.1f} |" for (a, s), (b, t) in pairs]
+    for row in zip(*(bench.slowest[what] for what in ("full build", "by hand", "night on 12 months")), strict=False):
+        lines.append("| " + " | ".join(f"`{node}` | {seconds:.1f}" for node, seconds in row) + " |")
     for what in ("full build", "night on 12 months"):
         spent = sum(bench.layers[what].values())
         shares = sorted(bench.layers[what].items(), key=lambda item: -item[1])
         told_shares = ", ".join(f"{layer} {seconds / spent:.0%}" for layer, seconds in shares)
         at_a_time = spent / bench.seconds[what][-1]
         lines += ["", f"The {what} by layer: {told_shares}; {at_a_time:.1f} nodes at a time."]
-    return [*lines, "", NOTES.strip()]
+    limits = [f"of a {what} `{bench.slowest[what][0][0]}`" for what in ("full build", "night on 12 months")]
+    return [*lines, "", f"The next limit: {', '.join(limits)}.", "", NOTES.strip()]
 
 
 NOTES = """
+By hand is plain SQL that a person would write who knows the data and needs no models: where the time goes the statements are
+written by hand (`tests/bench/by_hand/*.sql`: raw aggregated once and joined once for all that is made of dossiers, what several
+tables need computed once in unlogged tables, the default policy in the statements' shape, more memory to sort in), the other
+tables, which take next to no time, are what dbt made of their models. Two connections, as dbt's two threads, each table begun as
+soon as those it needs are there; the same columns, not-nulls, checks, keys, indexes and statistics; no triggers, no comments, no
+tests. The scores of officials are in both. Every row and constraint is compared by a test at 20,000 dossiers.
+
 What the figures leave out: the portal's copy of the dossiers is not generated, so the reconciliation has nothing to compare; bare
 SQL and pandas compute K without sensitivity, keep no table, check nothing and cannot say why a number is what it is.
 """

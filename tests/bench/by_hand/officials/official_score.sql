@@ -1,0 +1,251 @@
+with windows as (
+    select * from by_hand_core.core_unit_window
+    where not is_before_rule and not is_too_short
+),
+
+periods as (
+    select * from by_hand_core.dim_period
+),
+
+-- Officials are scored for the periods in which they are evaluated within their unit.
+cadences as (
+    select * from rules.evaluation_cadence
+    where evaluator_kind = 'internal' and is_due
+),
+
+policies as (
+    select * from by_hand_core.dim_policy_parameter
+),
+
+batches as (
+    select * from by_hand_core.dim_batch
+),
+
+unit_days as (
+    select * from by_hand_facts.fct_unit_day
+),
+
+reached as (
+    select
+        least(
+            (max(window_end) filter (where feed = 'dossier') at time zone 'Asia/Ho_Chi_Minh')::date,
+            (max(window_end) filter (where feed = 'rating') at time zone 'Asia/Ho_Chi_Minh')::date
+        ) as read_until
+    from batches
+),
+
+-- A period that is still running would tell each rating by the difference to the night before.
+finished as (
+    select
+        windows.*,
+        periods.period_kind,
+        policies.c_min_ratings
+    from windows
+    inner join periods on windows.period_code = periods.period_code
+    inner join cadences on periods.period_kind = cadences.period_kind
+    inner join policies on windows.policy_id = policies.policy_id
+    inner join reached on periods.period_end <= reached.read_until
+),
+
+sums as (
+    select
+        finished.period_code,
+        finished.unit_code,
+        official_days.official,
+        sum(official_days.a_points) as a_points,
+        sum(official_days.a_dossiers) as a_dossiers,
+        sum(official_days.b_points) as b_points,
+        sum(official_days.b_dossiers) as b_dossiers,
+        sum(official_days.c_points) as c_points,
+        sum(official_days.c_ratings) as c_ratings
+    from finished
+    inner join by_hand_scratch.official_day as official_days
+        on
+            finished.unit_code = official_days.unit_code
+            and finished.window_start <= official_days.event_on
+            and finished.window_end > official_days.event_on
+    group by finished.period_code, finished.unit_code, official_days.official
+),
+
+unit_sums as (
+    select
+        finished.period_code,
+        finished.unit_code,
+        sum(unit_days.c_ratings) as c_ratings
+    from finished
+    inner join unit_days
+        on
+            finished.unit_code = unit_days.unit_code
+            and finished.window_start <= unit_days.event_on
+            and finished.window_end > unit_days.event_on
+    group by finished.period_code, finished.unit_code
+),
+
+told as (
+    select
+        sums.*,
+        finished.period_kind,
+        finished.calendar_code,
+        finished.policy_id,
+        finished.period_start,
+        finished.period_end,
+        finished.c_min_ratings,
+        unit_sums.c_ratings as unit_c_ratings
+    from sums
+    inner join finished on sums.period_code = finished.period_code and sums.unit_code = finished.unit_code
+    left join unit_sums on sums.period_code = unit_sums.period_code and sums.unit_code = unit_sums.unit_code
+),
+
+-- Quarters first. What is left of the unit's ratings must not be few either: then its smallest official is withheld too.
+quarters as (
+    select
+        told.*,
+        told.c_ratings >= told.c_min_ratings as is_enough,
+        told.unit_c_ratings
+        - sum(case when told.c_ratings >= told.c_min_ratings then told.c_ratings else 0 end) over unit_period as c_left,
+        row_number() over (
+            partition by told.period_code, told.unit_code
+            order by told.c_ratings < told.c_min_ratings, told.c_ratings, told.official collate "C" -- noqa: RF02,RF03
+        ) as smallness
+    from told
+    where told.period_kind = 'quarter'
+    window unit_period as (partition by told.period_code, told.unit_code)
+),
+
+judged_quarters as (
+    select
+        quarters.*,
+        case
+            when quarters.c_ratings = 0 then null
+            when not quarters.is_enough then 'few_ratings'
+            when quarters.smallness = 1 and quarters.c_left > 0 and quarters.c_left < quarters.c_min_ratings
+                then 'few_of_others'
+        end as c_withheld_because
+    from quarters
+),
+
+-- The year pools its four quarters; less the quarters that are told it must leave nothing, or enough.
+year_remains as (
+    select
+        years.period_code,
+        years.unit_code,
+        years.official,
+        max(years.c_ratings) - coalesce(sum(judged_quarters.c_ratings), 0) as c_remaining
+    from told as years
+    left join judged_quarters
+        on
+            years.unit_code = judged_quarters.unit_code
+            and years.official = judged_quarters.official
+            and years.calendar_code = judged_quarters.calendar_code
+            and years.period_start <= judged_quarters.period_start
+            and years.period_end >= judged_quarters.period_end
+            and judged_quarters.c_ratings > 0
+            and judged_quarters.c_withheld_because is null
+    where years.period_kind <> 'quarter'
+    group by years.period_code, years.unit_code, years.official
+),
+
+open_years as (
+    select
+        told.*,
+        case
+            when told.c_ratings = 0 then null
+            when told.c_ratings < told.c_min_ratings then 'few_ratings'
+            when year_remains.c_remaining > 0 and year_remains.c_remaining < told.c_min_ratings then 'few_in_quarters'
+        end as own_reason
+    from told
+    inner join year_remains
+        on
+            told.period_code = year_remains.period_code
+            and told.unit_code = year_remains.unit_code
+            and told.official = year_remains.official
+),
+
+ranked_years as (
+    select
+        open_years.*,
+        open_years.unit_c_ratings
+        - sum(case when open_years.own_reason is null then open_years.c_ratings else 0 end) over unit_period as c_left,
+        row_number() over (
+            partition by open_years.period_code, open_years.unit_code
+            order by
+                open_years.own_reason is not null or open_years.c_ratings = 0,
+                open_years.c_ratings,
+                open_years.official collate "C" -- noqa: RF02,RF03
+        ) as smallness
+    from open_years
+    window unit_period as (partition by open_years.period_code, open_years.unit_code)
+),
+
+judged_years as (
+    select
+        ranked_years.*,
+        case
+            when ranked_years.own_reason is not null then ranked_years.own_reason
+            when
+                ranked_years.c_ratings > 0 and ranked_years.smallness = 1
+                and ranked_years.c_left > 0 and ranked_years.c_left < ranked_years.c_min_ratings
+                then 'few_of_others'
+        end as c_withheld_because
+    from ranked_years
+),
+
+judged as (
+    select
+        period_code,
+        unit_code,
+        official,
+        policy_id,
+        a_points,
+        a_dossiers,
+        b_points,
+        b_dossiers,
+        c_points,
+        c_ratings,
+        c_withheld_because
+    from judged_quarters
+    union all
+    select
+        period_code,
+        unit_code,
+        official,
+        policy_id,
+        a_points,
+        a_dossiers,
+        b_points,
+        b_dossiers,
+        c_points,
+        c_ratings,
+        c_withheld_because
+    from judged_years
+),
+
+keyed as (
+    select
+        judged.*,
+        split_part(judged.official, ':', 1) as key_id
+    from judged
+)
+
+select
+    period_code::text as period_code,
+    unit_code::text as unit_code,
+    official::text as official,
+    policy_id::text as policy_id,
+    key_id::text as key_id,
+    (min(key_id) over unit_period <> max(key_id) over unit_period)::boolean as is_split_by_key,
+    trim_scale(a_points)::numeric as a_points,
+    a_dossiers::bigint as a_dossiers,
+    round((a_points)::numeric(60, 40) / nullif(a_dossiers, 0), 15)::numeric(20, 15) as a,
+    trim_scale(b_points)::numeric as b_points,
+    b_dossiers::bigint as b_dossiers,
+    round((b_points)::numeric(60, 40) / nullif(b_dossiers, 0), 15)::numeric(20, 15) as b,
+    trim_scale(case when c_withheld_because is null then c_points end)::numeric as c_points,
+    case when c_withheld_because is null then c_ratings end::bigint as c_ratings,
+    case
+        when c_withheld_because is null then round((c_points)::numeric(60, 40) / nullif(c_ratings, 0), 15)
+    end::numeric(20, 15) as c,
+    c_withheld_because::text as c_withheld_because,
+    (select max(batch_id) from ops.batch)::bigint as as_of_batch
+from keyed
+window unit_period as (partition by period_code, unit_code)
