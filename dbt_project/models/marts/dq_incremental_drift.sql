@@ -17,6 +17,7 @@ mod(abs(hashtext(unit_code)), {{ var('drift_builds') }}) = mod({{ var('build_id'
     'became_overdue', 'overdue_ended', 'inherited_overdue',
 ] %}
 
+-- Asked for as an array: each branch of a view then takes these units from its index.
 with looked_at as (
     select unit_code
     from {{ ref('dim_unit') }}
@@ -25,32 +26,32 @@ with looked_at as (
 
 unit_days as (
     select * from {{ ref('fct_unit_day') }}
-    where unit_code in (select looked_at.unit_code from looked_at)
+    where unit_code = any(array(select looked_at.unit_code from looked_at))
 ),
 
 unit_flows as (
     select * from {{ ref('fct_unit_day_flow') }}
-    where unit_code in (select looked_at.unit_code from looked_at)
+    where unit_code = any(array(select looked_at.unit_code from looked_at))
 ),
 
 a as (
     select * from {{ ref('fct_a_timeliness') }}
-    where unit_code in (select looked_at.unit_code from looked_at)
+    where unit_code = any(array(select looked_at.unit_code from looked_at))
 ),
 
 b as (
     select * from {{ ref('fct_b_guidance') }}
-    where unit_code in (select looked_at.unit_code from looked_at)
+    where unit_code = any(array(select looked_at.unit_code from looked_at))
 ),
 
 c as (
     select * from {{ ref('fct_c_population') }}
-    where unit_code in (select looked_at.unit_code from looked_at)
+    where unit_code = any(array(select looked_at.unit_code from looked_at))
 ),
 
 events as (
     select * from {{ ref('fct_dossier_event') }}
-    where unit_code in (select looked_at.unit_code from looked_at)
+    where unit_code = any(array(select looked_at.unit_code from looked_at))
 ),
 
 held as (
