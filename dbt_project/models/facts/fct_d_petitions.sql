@@ -79,8 +79,8 @@ select
     recomputed.dossier_numerator::bigint as dossier_numerator,
     recomputed.dossier_denominator::bigint as dossier_denominator,
     recomputed.dossier_score::numeric as dossier_score,
-    recomputed.as_new_on_time_score::numeric as as_new_on_time_score,
-    recomputed.as_new_handling_score::numeric as as_new_handling_score,
+    trim_scale(recomputed.as_new_on_time_score)::numeric as as_new_on_time_score,
+    trim_scale(recomputed.as_new_handling_score)::numeric as as_new_handling_score,
     -- What the petition part of D rests on: the portal's counts, or ours with each opinion sent again as a new one.
     case
         when recomputed.is_recounted then recomputed.in_time else recomputed.on_time_numerator
@@ -94,12 +94,12 @@ select
     case
         when recomputed.is_recounted then recomputed.counted_as_new else recomputed.handling_denominator
     end::bigint as d_handling_denominator,
-    recomputed.value::numeric as value,
+    trim_scale(recomputed.value)::numeric as value,
     {{ d_missing_reason('recomputed', 'recomputed') }}::text as missing_reason,
     {{ d_maximum('recomputed', 'recomputed', 'recomputed') }}::numeric as maximum,
     recomputed.petition_weight::numeric as petition_weight,
-    recomputed.recomputed_score::numeric as recomputed_score,
-    (recomputed.total_score - recomputed.recomputed_score)::numeric as difference,
+    trim_scale(recomputed.recomputed_score)::numeric as recomputed_score,
+    trim_scale(recomputed.total_score - recomputed.recomputed_score)::numeric as difference,
     coalesce(
         abs(recomputed.total_score - recomputed.recomputed_score) > recomputed.d_recompute_tolerance, false
     )::boolean as is_difference_finding,

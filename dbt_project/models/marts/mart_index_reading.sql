@@ -381,7 +381,7 @@ select
     trim_scale(measured.numerator)::numeric as numerator,
     measured.denominator::numeric as denominator,
     measured.value::numeric(20, 15) as value,
-    measured.exact_value::numeric as exact_value,
+    trim_scale(measured.exact_value)::numeric as exact_value,
     measured.status::text as status,
     windows.policy_id::text as policy_id
 from measured
