@@ -1,7 +1,7 @@
 """Plugin of pytest (`-p tests.mutate.outcomes`): writes to the file MUTATE_OUTCOMES what became of each test, and why.
 
-A test that fails by an assertion, or by a dbt test that found rows in a build, saw a difference. Whatever else stops it,
-SQL that does not run above all, saw none.
+A test that fails by an assertion saw a difference; so did a build in it that stopped because a dbt test found rows or a check
+of a table refused them. Whatever else stops it, SQL that does not run above all, saw none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hailong.warehouse.dbt import DbtFailed
+from hailong.warehouse.dbt import DbtFailed, Node
 from tests.mutate.mutations import Outcome
 
 _told: dict[str, tuple[str, str]] = {}
@@ -21,8 +21,12 @@ _told: dict[str, tuple[str, str]] = {}
 def outcome_of(error: BaseException) -> Outcome:
     if isinstance(error, (AssertionError, pytest.fail.Exception)):
         return Outcome.DIFFERED
-    found_rows = isinstance(error, DbtFailed) and {node.status for node in error.run.failed} == {"fail"}
-    return Outcome.DIFFERED if found_rows else Outcome.BROKE
+    failed = error.run.failed if isinstance(error, DbtFailed) else ()
+    return Outcome.DIFFERED if failed and all(map(_saw_rows, failed)) else Outcome.BROKE
+
+
+def _saw_rows(node: Node) -> bool:
+    return node.status == "fail" or "violates check constraint" in (node.message or "")
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:

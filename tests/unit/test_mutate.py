@@ -178,8 +178,11 @@ def test_the_list_is_shown_and_nothing_runs(mutate: Callable[..., tuple[int, str
 # -- what a test saw ------------------------------------------------------------------------------------------------------
 
 
-def node(status: str, name: str = "a") -> Node:
-    return Node(f"unit_test.hailong.model.{name}", status, 0.1, None, None, None)
+def node(status: str, name: str = "a", message: str | None = None) -> Node:
+    return Node(f"unit_test.hailong.model.{name}", status, 0.1, None, message, None)
+
+
+REFUSED = 'Database Error: new row for relation "dossier_flow" violates check constraint "flow_open_overdue"'
 
 
 @pytest.mark.parametrize(
@@ -188,6 +191,11 @@ def node(status: str, name: str = "a") -> Node:
         (AssertionError("assert 1 == 2"), Outcome.DIFFERED),
         (DbtFailed("rows found", DbtRun(Path(), 1, (node("pass"), node("fail")))), Outcome.DIFFERED),
         (DbtFailed("rows found and SQL wrong", DbtRun(Path(), 1, (node("fail"), node("error")))), Outcome.BROKE),
+        (DbtFailed("refused", DbtRun(Path(), 1, (node("error", message=REFUSED),))), Outcome.DIFFERED),
+        (
+            DbtFailed("refused, and wrong", DbtRun(Path(), 1, (node("error", message=REFUSED), node("error")))),
+            Outcome.BROKE,
+        ),
         (DbtFailed("does not parse", DbtRun(Path(), 2)), Outcome.BROKE),
         (PermanentError("refused"), Outcome.BROKE),
     ],
