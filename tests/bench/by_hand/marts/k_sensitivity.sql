@@ -50,11 +50,10 @@ bounds_a as (
     group by window_no, result_statuses, size, missing
 ),
 
-
 bounds_b as (
     select
         before.window_no,
-        before.result_statuses as result_statuses,
+        before.result_statuses,
         before.size + choices.size as size,
         before.missing + choices.missing as missing,
         min(before.least + choices.value) as least,
@@ -71,7 +70,6 @@ bounds_b as (
         before.size + choices.size,
         before.missing + choices.missing
 ),
-
 
 bounds_c as (
     select
@@ -93,7 +91,6 @@ bounds_c as (
         before.missing + choices.missing
 ),
 
-
 bounds_d as (
     select
         before.window_no,
@@ -113,7 +110,6 @@ bounds_d as (
         before.size + choices.size,
         before.missing + choices.missing
 ),
-
 
 bounds_e as (
     select
@@ -158,11 +154,13 @@ judged as (
         extremes.size + sets.size as size,
         sets.set_code as k_set,
         case
-        when extremes.missing = 0 or sets.missing_index = 'zero'
-            then round(round(extremes.present, 30), sets.k_scale)
-        when sets.missing_index = 'rescale' and extremes.missing < extremes.whole
-            then round(round(extremes.present * (extremes.whole)::numeric(60, 40) / nullif((extremes.whole - extremes.missing), 0), 30), sets.k_scale)
-    end as k,
+            when extremes.missing = 0 or sets.missing_index = 'zero' then round(round(extremes.present, 30), sets.k_scale)
+            when sets.missing_index = 'rescale' and extremes.missing < extremes.whole
+                then round(
+                    round(extremes.present * extremes.whole::numeric(60, 40) / nullif(extremes.whole - extremes.missing, 0), 30),
+                    sets.k_scale
+                )
+        end as k,
         sets.k_equal,
         extremes.k_threshold
     from extremes
@@ -238,12 +236,11 @@ flipping_a as (
             and flip.index_size >= voting.size
 ),
 
-
 flipping_b as (
     select
         before.window_no,
         before.index_size,
-        before.result_statuses as result_statuses,
+        before.result_statuses,
         before.all_sets || ' + ' || voting.set_code as all_sets,
         before.size + voting.size as size,
         before.present + voting.value as present,
@@ -256,7 +253,6 @@ flipping_b as (
             and voting.index_code = 'B'
             and before.index_size >= before.size + voting.size
 ),
-
 
 flipping_c as (
     select
@@ -276,7 +272,6 @@ flipping_c as (
             and before.index_size >= before.size + voting.size
 ),
 
-
 flipping_d as (
     select
         before.window_no,
@@ -294,7 +289,6 @@ flipping_d as (
             and voting.index_code = 'D'
             and before.index_size >= before.size + voting.size
 ),
-
 
 flipping_e as (
     select
@@ -327,7 +321,7 @@ flipping as (
             and flip.index_size = flipping_e.size
             and flip.missing = flipping_e.missing
             and flip.present = flipping_e.present
-    order by flip.window_no, flipping_e.all_sets collate "C" -- noqa: RF02,RF03
+    order by flip.window_no, flipping_e.all_sets collate "C"
 ),
 
 -- A reading that touches several indices is told once.
@@ -387,11 +381,13 @@ apart_k as (
         apart.window_no,
         apart.set_code,
         case
-        when apart.missing = 0 or policies.missing_index = 'zero'
-            then round(round(apart.present, 30), policies.k_scale)
-        when policies.missing_index = 'rescale' and apart.missing < apart.whole
-            then round(round(apart.present * (apart.whole)::numeric(60, 40) / nullif((apart.whole - apart.missing), 0), 30), policies.k_scale)
-    end as k,
+            when apart.missing = 0 or policies.missing_index = 'zero' then round(round(apart.present, 30), policies.k_scale)
+            when policies.missing_index = 'rescale' and apart.missing < apart.whole
+                then round(
+                    round(apart.present * apart.whole::numeric(60, 40) / nullif(apart.whole - apart.missing, 0), 30),
+                    policies.k_scale
+                )
+        end as k,
         policies.k_equal,
         policies.k_threshold
     from apart
@@ -403,7 +399,7 @@ method as (
         apart_k.window_no,
         min(apart_k.k) as k_min,
         max(apart_k.k) as k_max,
-        string_agg(apart_k.set_code, '; ' order by apart_k.set_code collate "C") filter ( -- noqa: RF02,RF03
+        string_agg(apart_k.set_code, '; ' order by apart_k.set_code collate "C") filter (
             where own.verdict is not null and case
         when apart_k.k > apart_k.k_threshold then 'satisfied'
         when apart_k.k < apart_k.k_threshold then 'not_satisfied'

@@ -105,7 +105,7 @@ quarters as (
         - sum(case when told.c_ratings >= told.c_min_ratings then told.c_ratings else 0 end) over unit_period as c_left,
         row_number() over (
             partition by told.period_code, told.unit_code
-            order by told.c_ratings < told.c_min_ratings, told.c_ratings, told.official collate "C" -- noqa: RF02,RF03
+            order by told.c_ratings < told.c_min_ratings, told.c_ratings, told.official collate "C"
         ) as smallness
     from told
     where told.period_kind = 'quarter'
@@ -171,7 +171,7 @@ ranked_years as (
             order by
                 open_years.own_reason is not null or open_years.c_ratings = 0,
                 open_years.c_ratings,
-                open_years.official collate "C" -- noqa: RF02,RF03
+                open_years.official collate "C"
         ) as smallness
     from open_years
     window unit_period as (partition by open_years.period_code, open_years.unit_code)

@@ -1,4 +1,4 @@
--- What index A sees otherwise under a reading of it, what it sees under the policy. Of the five readings three leave the due
+-- What index A sees otherwise under a reading of it, with what it sees under the policy. Of the five readings three leave the due
 -- date alone: another unit, no procedure's limit, midnights as moments. Only the two that take another recorded due date ask for
 -- the calendar again.
 with calendar as materialized (

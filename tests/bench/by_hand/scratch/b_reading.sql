@@ -1,8 +1,7 @@
--- What index B sees otherwise under a reading of it, with what it sees under the policy. Where midnights are moments, only the order
--- of receipt, requests and result may change.
+-- What index B sees otherwise under a reading of it, with what it sees under the policy. Where midnights are moments, only the
+-- order of receipt, requests and result may change.
 with changed as (
-    select
-        dossier_code
+    select dossier_code
     from by_hand_scratch.seen
     where
         not is_test_record

@@ -1,5 +1,5 @@
--- Every unit of a group is read alike. Of sets that give all of them the same index, the smallest stands for all. The policy gives no
--- K to who lacks an index: those are left out before anything is combined.
+-- Every unit of a group is read alike. Of sets that give all of them the same index, the smallest stands for all. The policy
+-- gives no K to who lacks an index: those are left out before anything is combined.
 with voting as (
     select * from by_hand_scratch.k_value
     where kind in ('own', 'legal_gap')
