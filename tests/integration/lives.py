@@ -126,12 +126,7 @@ class Writer:
         self.scene = scene
         self.since, self.until = SCENES[scene]
         self.days = sharp_days(self.since, self.until)
-        starts = [
-            period.start
-            for period in overlapping(PERIODS.values(), self.since, self.until)
-            if period.start > self.since
-        ]
-        self.border = draw(st.sampled_from((UNITS_CHANGED, *starts, *starts, *self.days)))  # where a unit takes over
+        self.border = draw(st.sampled_from((UNITS_CHANGED, *self.days)))  # where a unit takes over from another
         self.book = registered()
         self.batches = self.book.world.batches
 
@@ -245,14 +240,14 @@ class Writer:
 
     def supplements(self, received: Moment, end: Moment, due: Moment | None) -> tuple[Supplement, ...]:
         made: list[Supplement] = []
-        for _ in range(self.draw(st.sampled_from((0, 0, 1, 2, 2, 3)))):
+        for _ in range(self.draw(st.sampled_from((0, 0, 1, 2, 3)))):
             if made and self.chance(4):  # told twice, otherwise
                 again = replace(
                     made[-1], due_before_at=self.maybe_near(due, 2), due_after_at=self.maybe_near(due or end, 3)
                 )
                 made.append(again if self.chance(2) else replace(again, requested_at=self.near(received)))
                 continue
-            kind = self.draw(st.sampled_from(("2", "2", "2", "1", "3", "4", "5")))
+            kind = self.draw(st.sampled_from(("2", "1", "3", "4", "5")))
             answered = self.near(end) if kind in "23" and not self.chance(8) else None
             made.append(
                 Supplement(
@@ -261,7 +256,7 @@ class Writer:
                     status_code=kind,
                     received_at=answered,
                     due_before_at=self.maybe_near(due, 2),
-                    due_after_at=self.maybe_near(due or end, 6) if answered else None,
+                    due_after_at=self.maybe_near(due or end, 3) if answered else None,
                 )
             )
         return tuple(made)
