@@ -155,7 +155,7 @@ def lives(proof: Proof, server: str, folder: Path, worlds: int, seed: int, step:
 
 def steps_of(parts: list[str]) -> int:
     """How often a part tells that it goes on, near enough for a bar."""
-    return ("large" in parts) * (1 + 3 + 13 + 2 * len(SHIFTS)) + ("lives" in parts) * (1 + len(SCENES))
+    return ("large" in parts) * (1 + 3 + 14 + 2 * len(SHIFTS)) + ("lives" in parts) * (1 + len(SCENES))
 
 
 def summary(proof: Proof) -> Table:
