@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 Record = dict[str, Any]
 UNITS = [f"U{number}" for number in range(6)]
 FIRST, LAST = date(2026, 7, 20), date(2026, 10, 20)
-SEEDS = (1, 2)
+SEEDS = (1,)  # a second course of nights costs four minutes of two cores: take another seed when increments change
 CODES = [
     *(code("unit", f"S{number}", name) for number, name in enumerate(UNITS)), code("unit", "S9", "nobody"),
     *(code("dossier_status", str(status), str(status)) for status in range(1, 11)),
