@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +17,7 @@ from rich.text import Text
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import Period, parse_period
 from hailong.publish.explain_petitions import petitions_behind
+from hailong.publish.told import cell, number, rows_of
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
@@ -143,7 +142,7 @@ def explain(
         as_of = _last_build(connection)
         said = _source(connection, period, source)
         row = _k_row(connection, said, unit, period)
-        indices = _rows(
+        indices = rows_of(
             connection,
             sql.SQL("select * from {} where {} = %(value)s and unit_code = %(unit)s order by index_code").format(
                 sql.Identifier(said.schema, f"{said.prefix}index_score"), sql.Identifier(said.key)
@@ -212,7 +211,7 @@ def _source(connection: psycopg.Connection, period: Period, source: str | None) 
 def _k_row(connection: psycopg.Connection, said: Said, unit: str, period: Period) -> dict[str, Any]:
     table = sql.Identifier(said.schema, f"{said.prefix}k_score")
     condition = sql.SQL("{} = %(value)s").format(sql.Identifier(said.key))
-    found = _rows(
+    found = rows_of(
         connection,
         sql.SQL("select * from {} where {} and unit_code = %(unit)s").format(table, condition),
         {"value": said.value, "unit": unit},
@@ -221,7 +220,7 @@ def _k_row(connection: psycopg.Connection, said: Said, unit: str, period: Period
         return found[0]
     codes = [
         row["unit_code"]
-        for row in _rows(
+        for row in rows_of(
             connection, sql.SQL("select unit_code from {} where {}").format(table, condition), {"value": said.value}
         )
     ]
@@ -238,13 +237,6 @@ def _k_row(connection: psycopg.Connection, said: Said, unit: str, period: Period
     raise PermanentError(f"no unit '{unit}' in {period}; did you mean {', '.join(near)}?")
 
 
-def _rows(
-    connection: psycopg.Connection, statement: sql.Composed | str, values: dict[str, Any]
-) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement, values).fetchall()  # type: ignore[arg-type]
-
-
 def _head(row: dict[str, Any], period: Period, said: Said) -> Text:
     text = Text()
     text.append(f"{row['unit_name']} ({row['unit_code']})", style="bold")
@@ -252,7 +244,7 @@ def _head(row: dict[str, Any], period: Period, said: Said) -> Text:
     window = f"{row['window_start']:%d/%m/%Y} up to, not including, {row['window_end']:%d/%m/%Y}"
     text.append(f"\nWindow {window}" + (f", clipped: {row['window_clipped']}" if row["window_clipped"] else ""))
     if row["k"] is not None:
-        text.append(f"\nK = {_number(row['k'])}: {row['verdict']}", style="bold")
+        text.append(f"\nK = {number(row['k'])}: {row['verdict']}", style="bold")
         rank = f"rank {row['rank_in_group']}" if row["rank_in_group"] else "not ranked"
         text.append(f", {rank} in {row['peer_group_name']}")
     else:
@@ -275,7 +267,7 @@ def _index_table(indices: list[dict[str, Any]]) -> Table:
         status = row["status"] + (f": {row['status_reason']}" if row["status_reason"] else "")
         table.add_row(
             f"{row['index_code']} {INDEX_NAMES[row['index_code']]}",
-            *(_cell(row[name]) for name in ("numerator", "denominator", "excluded", "value")),
+            *(cell(row[name]) for name in ("numerator", "denominator", "excluded", "value")),
             status,
         )
     return table
@@ -289,7 +281,7 @@ def _exclusion_text(rows: list[tuple[Any, ...]]) -> Text:
 
 def _beside_a(connection: psycopg.Connection, window: dict[str, Any]) -> Text:
     """What index A does not show, as of the last build."""
-    found = _rows(
+    found = rows_of(
         connection, "select * from marts.dossier_flow where unit_code = %(unit)s and period_code = %(period)s", window
     )
     if not found:
@@ -300,7 +292,7 @@ def _beside_a(connection: psycopg.Connection, window: dict[str, Any]) -> Text:
     rate = "" if withdrawn is None else f"; {withdrawn:.1f} withdrawn per 1,000 received"
     return Text(
         f"Beside A: {row['open_at_start']} carried over + {row['received']} received = {ends or 'none ended'},"
-        f" {row['open_at_end']} open at the end; {row['open_overdue']} of these overdue, A with them {_cell(row['a_with_open'])};"
+        f" {row['open_at_end']} open at the end; {row['open_overdue']} of these overdue, A with them {cell(row['a_with_open'])};"
         f" {row['inherited_overdue']} inherited overdue{rate}\n"
     )
 
@@ -312,7 +304,7 @@ def _would_change(row: dict[str, Any], indices: list[dict[str, Any]], parameters
         return Text("")
     distance = row["k"] - threshold
     if not distance:
-        return Text(f"What would change it: K stands at the threshold of {_number(threshold)}\n")
+        return Text(f"What would change it: K stands at the threshold of {number(threshold)}\n")
     ways = []
     for entry in indices:
         top, bottom = entry["numerator"], entry["denominator"]
@@ -330,13 +322,13 @@ def _would_change(row: dict[str, Any], indices: list[dict[str, Any]], parameters
         ways.append("one petition more or fewer")
     side = "above" if distance > 0 else "below"
     return Text(
-        f"What would change it: K is {_number(abs(distance))} {side} {_number(threshold)}; across it: {'; '.join(ways)}\n"
+        f"What would change it: K is {number(abs(distance))} {side} {number(threshold)}; across it: {'; '.join(ways)}\n"
     )
 
 
 def _readings(connection: psycopg.Connection, window: dict[str, Any], row: dict[str, Any]) -> RenderableType:
     """What K becomes when the open texts are read otherwise, as of the last build; nothing without K's sensitivity."""
-    found = _rows(
+    found = rows_of(
         connection,
         "select * from marts.k_sensitivity where unit_code = %(unit)s and period_code = %(period)s",
         window,
@@ -344,30 +336,30 @@ def _readings(connection: psycopg.Connection, window: dict[str, Any], row: dict[
     if not found:
         return Text("Readings: no K is owed, so none is read otherwise\n")
     said = found[0]
-    text = Text(f"Readings: K from {_cell(said['k_min'])} to {_cell(said['k_max'])} over every legal reading")
-    text.append(f", rank {_cell(said['rank_min'])} to {_cell(said['rank_max'])}; ")
+    text = Text(f"Readings: K from {cell(said['k_min'])} to {cell(said['k_max'])} over every legal reading")
+    text.append(f", rank {cell(said['rank_min'])} to {cell(said['rank_max'])}; ")
     if said["flipping_readings"]:
         text.append(f"{said['flipped_verdict']} under {said['flipping_readings']}", style="bold")
     elif said["verdict"]:
         text.append("no reading gives another verdict")
     else:
         text.append("no reading gives a verdict")
-    text.append(f". Our own choices apart: K from {_cell(said['method_k_min'])} to {_cell(said['method_k_max'])}")
+    text.append(f". Our own choices apart: K from {cell(said['method_k_min'])} to {cell(said['method_k_max'])}")
     text.append(f", another verdict under {said['method_flips']}" if said["method_flips"] else "")
     if said["not_computed"]:
         text.append(f". Not computed: {said['not_computed']}")
     if said["k"] != row["k"]:
-        text.append(f". The last build gives K = {_cell(said['k'])}, not what is explained here", style="bold")
+        text.append(f". The last build gives K = {cell(said['k'])}, not what is explained here", style="bold")
     table = Table(title="An index under its readings, where it is another", title_justify="left")
     for name in ("index", "readings", "kind"):
         table.add_column(name, overflow="fold")
     for name in ("numerator", "denominator", "value"):
         table.add_column(name, justify="right")
     table.add_column("status")
-    for other in _rows(connection, READINGS, window):
+    for other in rows_of(connection, READINGS, window):
         table.add_row(
-            *(_cell(other[name]) for name in ("index_code", "set_code", "kind", "numerator", "denominator")),
-            _cell(other["value"]),
+            *(cell(other[name]) for name in ("index_code", "set_code", "kind", "numerator", "denominator")),
+            cell(other["value"]),
             other["status"],
         )
     return Group(text, table) if table.row_count else Group(text, Text(""))
@@ -404,7 +396,7 @@ def _parameters(rows: list[tuple[str, str, str]], index: str | None) -> Table:
 def _records(
     connection: psycopg.Connection, index: str, window: dict[str, Any], limit: int, zone: ZoneInfo
 ) -> RenderableType:
-    rows = _rows(connection, RECORDS[index], window)
+    rows = rows_of(connection, RECORDS[index], window)
     table = Table(title=f"Behind {index}: {min(limit, len(rows))} of {len(rows)} records", title_justify="left")
     if not rows:
         return Text(f"Behind {index}: no record")
@@ -412,22 +404,5 @@ def _records(
     for name in names:
         table.add_column(name, overflow="fold")
     for row in rows[:limit]:
-        table.add_row(*(_cell(row[name], zone, bool(row.get(name.replace("_at", "_is_date")))) for name in names))
+        table.add_row(*(cell(row[name], zone, bool(row.get(name.replace("_at", "_is_date")))) for name in names))
     return table
-
-
-def _cell(value: Any, zone: ZoneInfo | None = None, date_only: bool = False) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return f"{value.astimezone(zone):%Y-%m-%d}" if date_only else f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, date):
-        return value.isoformat()
-    return _number(value) if isinstance(value, Decimal) else str(value)
-
-
-def _number(value: Decimal) -> str:
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
-from psycopg.rows import dict_row
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-Row = dict[str, Any]
+from hailong.publish.told import Row, rows_of
+from hailong.publish.told import cell as cell_of
+
 Cell = Callable[[Any], str]
 
 DEFINITIONS = {
@@ -52,19 +52,17 @@ DIFFERENCES = """
 
 def petitions_behind(connection: psycopg.Connection, window: Row, zone: ZoneInfo) -> RenderableType:
     """What D of a unit and period rests on, as of the last build."""
-    found = _rows(connection, COUNT, window)
+    found = rows_of(connection, COUNT, window)
     if not found:
         return Text("Petitions: the last build has no such row\n")
     row = found[0]
 
-    def cell(value: Any) -> str:
-        return _cell(value, zone)
-
+    cell = partial(cell_of, zone=zone)
     parts: list[RenderableType] = [_said(row, cell), _counts(row, cell), _definitions(row, cell)]
-    terms = _rows(connection, TERMS, window)
+    terms = rows_of(connection, TERMS, window)
     if terms:
         parts.append(_table("Terms of Decision 766, of petitions received in the window", terms, cell))
-    differences = _rows(connection, DIFFERENCES, window)
+    differences = rows_of(connection, DIFFERENCES, window)
     if differences:
         parts.append(_table("Where the portal differs, from itself or from the petitions read", differences, cell))
     else:
@@ -133,19 +131,3 @@ def _table(title: str, rows: list[Row], cell: Cell) -> Table:
     for row in rows:
         table.add_row(*(cell(value) for value in row.values()))
     return table
-
-
-def _rows(connection: psycopg.Connection, statement: str, values: Row) -> list[Row]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement, values).fetchall()  # type: ignore[call-overload, no-any-return]
-
-
-def _cell(value: Any, zone: ZoneInfo) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, datetime):
-        return f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, Decimal):
-        text = f"{value:f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return str(value)
