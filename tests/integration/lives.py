@@ -126,7 +126,12 @@ class Writer:
         self.scene = scene
         self.since, self.until = SCENES[scene]
         self.days = sharp_days(self.since, self.until)
-        self.border = draw(st.sampled_from((UNITS_CHANGED, *self.days)))  # where a unit takes over from another
+        starts = [
+            period.start
+            for period in overlapping(PERIODS.values(), self.since, self.until)
+            if period.start > self.since
+        ]
+        self.border = draw(st.sampled_from((UNITS_CHANGED, *starts, *starts, *self.days)))  # where a unit takes over
         self.book = registered()
         self.batches = self.book.world.batches
 
@@ -239,15 +244,27 @@ class Writer:
         self.course(dossier)
 
     def supplements(self, received: Moment, end: Moment, due: Moment | None) -> tuple[Supplement, ...]:
+        if self.chance(8):  # asked twice and both times answered in full: the last answer sets the date
+            return tuple(
+                Supplement(
+                    f"BS{self.book.number('supplement'):05d}",
+                    self.near(received),
+                    "2",
+                    self.near(end),
+                    due,
+                    self.near(end),
+                )
+                for _ in range(2)
+            )
         made: list[Supplement] = []
-        for _ in range(self.draw(st.sampled_from((0, 0, 1, 2, 3)))):
+        for _ in range(self.draw(st.sampled_from((0, 0, 1, 2, 2, 3)))):
             if made and self.chance(4):  # told twice, otherwise
                 again = replace(
                     made[-1], due_before_at=self.maybe_near(due, 2), due_after_at=self.maybe_near(due or end, 3)
                 )
                 made.append(again if self.chance(2) else replace(again, requested_at=self.near(received)))
                 continue
-            kind = self.draw(st.sampled_from(("2", "1", "3", "4", "5")))
+            kind = self.draw(st.sampled_from(("2", "2", "2", "1", "3", "4", "5")))
             answered = self.near(end) if kind in "23" and not self.chance(8) else None
             made.append(
                 Supplement(
@@ -256,7 +273,7 @@ class Writer:
                     status_code=kind,
                     received_at=answered,
                     due_before_at=self.maybe_near(due, 2),
-                    due_after_at=self.maybe_near(due or end, 3) if answered else None,
+                    due_after_at=self.maybe_near(due or end, 6) if answered else None,
                 )
             )
         return tuple(made)
@@ -356,8 +373,8 @@ class Writer:
                 rated = self.draw(st.sampled_from((10, 10, 0)))
                 row = self.book.portal(f"HCM.{name}", period.period_code, "0", (n, good, n), dossiers=(rated, rated))
                 score: Decimal | None = sum((m.score for m in row.metrics if m.score is not None), Decimal(0))
-                if self.chance(4):
-                    score = self.draw(st.sampled_from((None, *map(Decimal, ("17.5", "16", "17", "16.01")))))
+                if self.chance(2):  # with four times 1 beside it 16 makes K = 20
+                    score = self.draw(st.sampled_from((Decimal(16), Decimal(16), Decimal("16.01"), Decimal(17), None)))
                 asked = self.moment(row.window_to + ONE_DAY * self.draw(st.sampled_from((1, 0, -3, 3))))
                 self.batches[0].portal_rows[-1] = replace(row, total_score=score, retrieved_at=asked.at)
 
@@ -369,10 +386,11 @@ class Writer:
             self.batches[2].deleted.add(check.check_id)
 
     def evidence(self) -> None:
-        """So that a K comes about: in some units every place is checked and somebody is content."""
+        """So that a K comes about: in some units a dossier ends in time, every place is checked and somebody is content."""
         for name in BUSY:
             if not self.chance(4):
                 day = self.day()
+                self.book.dossier(f"HCM.{name}", f"{day:%Y%m%d}080000", f"{day:%Y%m%d}170000", f"{day:%Y%m%d}150000")
                 for place in ("desk", "website"):
                     self.book.check(f"HCM.{name}", place, day.isoformat(), not self.chance(8))
                 for _ in range(self.draw(st.integers(1, 3))):
