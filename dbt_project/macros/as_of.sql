@@ -1,6 +1,14 @@
+{#
+  The newest batch that a build reads (hailong.warehouse.build). It differs from build to build, so it comes by the environment and
+  is read while a build runs only: for a variable that changed dbt would parse the whole project again.
+#}
+{% macro as_of_batch() -%}
+    {{ env_var('HAILONG_AS_OF_BATCH') | int if execute else 0 }}
+{%- endmacro %}
+
 {# Every staging model reads raw rows through this filter: a build sees one past state, whatever is loaded meanwhile. #}
 {% macro as_of() -%}
-    batch_id <= {{ var('as_of_batch') | int }}
+    batch_id <= {{ as_of_batch() }}
 {%- endmacro %}
 
 {#

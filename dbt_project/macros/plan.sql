@@ -1,11 +1,16 @@
 {#
   What comes out of a window or a distinct has no statistics: the planner takes it for a row or two and joins by nested
   loop, rows times rows. Without that choice it hashes; where there is no other way it loops all the same. A model that
-  looks a few touched records up in a big table says `looks_up`: its incremental builds may loop.
+  looks a few touched records up in a big table says `looks_up`: its incremental builds may loop, and they take a page found
+  by an index, which is in memory or on a disk that does not turn, for little dearer than one read in a row.
 #}
 {% macro plan() -%}
-    {%- if model.config.materialized != 'view' and not (config.get('looks_up') and is_increment()) -%}
+    {%- if model.config.materialized != 'view' -%}
+    {%- if config.get('looks_up') and is_increment() -%}
+    set local random_page_cost = 1.1
+    {%- else -%}
     set local enable_nestloop = off
+    {%- endif -%}
     {%- endif -%}
 {%- endmacro %}
 
@@ -28,7 +33,7 @@
 
 {# Comments follow the rule set, and another rule set makes a full build: an increment need not write them all again. #}
 {% macro postgres__persist_docs(relation, model, for_relation, for_columns) -%}
-    {%- if not (var('increment', false) and model.config.materialized == 'incremental') -%}
+    {%- if not (env_var('HAILONG_INCREMENT', '') and model.config.materialized == 'incremental') -%}
     {{ return(default__persist_docs(relation, model, for_relation, for_columns)) }}
     {%- endif -%}
 {%- endmacro %}

@@ -25,7 +25,7 @@
 {% macro touched_ratings() -%}
     {{ touched_records('rating') }}
     union
-    select rating_id from core.core_rating where dossier_code in ({{ touched_records('dossier') }})
+    select rating_id from core.core_rating where dossier_code = any(array({{ touched_records('dossier') }}))
 {%- endmacro %}
 
 {# Cells are units and days; '' and -infinity stand for none. #}
@@ -46,7 +46,7 @@
 {% macro touched_rating_days() -%}
     select day from ops.touched_cell where kind = 'rating'
     union
-    select rated_on from core.core_rating where dossier_code in ({{ touched_records('dossier') }})
+    select rated_on from core.core_rating where dossier_code = any(array({{ touched_records('dossier') }}))
 {%- endmacro %}
 
 {# The periods with a row of theirs, or a cell of these kinds, that changed. #}
@@ -90,14 +90,22 @@
     {{ _note('cells', cells) }}
 {%- endmacro %}
 
-{# Hook of a table at the grain of periods. #}
-{% macro note_periods() -%}
-    {{ _note('periods', [['period_code']]) }}
+{#
+  Hook of a table at the grain of periods. `but` names columns that say how far was read: no index hangs on them, and they change
+  every night in every period.
+#}
+{% macro note_periods(but=[]) -%}
+    {%- if not is_increment() %}
+    {{ _note('periods', [['period_code']], [('insert', 'new'), ('delete', 'old')]) }}
+    create or replace trigger note_changed_periods after update on {{ this }}
+    referencing old table as was new table as changed for each statement
+    execute function ops.note_changed_periods('{{ (['period_code'] + but) | join("', '") }}');
+    {%- endif %}
 {%- endmacro %}
 
-{% macro _note(what, arguments) -%}
+{% macro _note(what, arguments, events=[('insert', 'new'), ('update', 'old'), ('update', 'new'), ('delete', 'old')]) -%}
     {%- if not is_increment() %}
-    {%- for event, rows in [('insert', 'new'), ('update', 'old'), ('update', 'new'), ('delete', 'old')] %}
+    {%- for event, rows in events %}
     create or replace trigger note_{{ what }}_{{ event }}_{{ rows }} after {{ event }} on {{ this }}
     referencing {{ rows }} table as changed for each statement
     execute function ops.note_{{ what }}({% for argument in arguments %}'{{ argument | join("', '") }}'{{ ', ' if not loop.last }}{% endfor %});

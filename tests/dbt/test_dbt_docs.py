@@ -21,7 +21,7 @@ LAYERS = ("core", "facts", "marts", "officials")
 def target(module_warehouse: Settings) -> Path:
     """dbt's folder after a build and `dbt docs generate`."""
     build(module_warehouse)
-    dbt.run(module_warehouse, ["docs", "generate", "--static"], {"as_of_batch": 0, "schema_prefix": ""})
+    dbt.run(module_warehouse, ["docs", "generate", "--static"], dbt.Reads())
     return module_warehouse.home / "dbt" / "target"
 
 

@@ -201,7 +201,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """The project as dbt parses it; parsing needs no server."""
     home = tmp_path_factory.mktemp("home")
     settings = Settings.load({"HAILONG_HOME": str(home), "HAILONG_DSN": "postgresql://nobody@localhost/nothing"})
-    return dbt.run(settings, ["parse"], {"as_of_batch": 0}).manifest
+    return dbt.run(settings, ["parse"], dbt.Reads()).manifest
 
 
 def test_project_follows_the_house_rules(manifest: Manifest) -> None:

@@ -1,5 +1,8 @@
 -- Grain: one row per period, unit and base reading, of windows whose petitions were read: how many, and what became of them.
-{{ config(unique_key=['period_code', 'unit_code', 'base_code'], post_hook="{{ note_periods() }}") }}
+{{ config(
+    unique_key=['period_code', 'unit_code', 'base_code'],
+    post_hook="{{ note_periods(but=['read_until', 'judged_at']) }}",
+) }}
 
 {%- set states = ['refused', 'not_yet_due', 'answered', 'unanswered'] %}
 

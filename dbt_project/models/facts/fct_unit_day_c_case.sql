@@ -12,7 +12,7 @@
 with ratings as (
     select * from {{ ref('core_rating') }}
     {%- if is_increment() %}
-    where rated_on in ({{ touched_rating_days() }})
+    where rated_on = any(array({{ touched_rating_days() }}))
     {%- endif %}
 ),
 
@@ -22,7 +22,11 @@ channels as (
 
 dossiers as (
     select * from {{ ref('core_dossier') }}
-    where result_at is not null
+    where
+        result_at is not null
+        {%- if is_increment() %}
+        and dossier_code = any(array(select ratings.dossier_code from ratings))
+        {%- endif %}
 ),
 
 -- Which rating of a dossier is its last of the day depends on which of them count: they are told apart by their order. Only

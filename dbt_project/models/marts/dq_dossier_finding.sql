@@ -1,16 +1,30 @@
 -- Grain: one row per finding and dossier: distortions that integrations are known to make.
-{{ config(alias='dossier_finding', unique_key=['finding', 'dossier_code']) }}
+{{ config(
+    alias='dossier_finding',
+    unique_key=['finding', 'dossier_code'],
+    scope="held.dossier_code in (" ~ touched_records(['dossier', 'dossier_sync']) ~ ")",
+    looks_up=true,
+) }}
 
 with city as (
     select * from {{ ref('core_dossier') }}
+    {%- if is_increment() %}
+    where dossier_code in ({{ touched_records(['dossier', 'dossier_sync']) }})
+    {%- endif %}
 ),
 
 portal as (
     select * from {{ ref('core_dossier_sync') }}
+    {%- if is_increment() %}
+    where dossier_code in ({{ touched_records(['dossier', 'dossier_sync']) }})
+    {%- endif %}
 ),
 
 supplements as (
     select * from {{ ref('core_supplement') }}
+    {%- if is_increment() %}
+    where dossier_code in ({{ touched_records(['dossier', 'dossier_sync']) }})
+    {%- endif %}
 ),
 
 supplement_statuses as (

@@ -1,13 +1,11 @@
 -- Grain: one row per unit, day and sum that is not what its records add up to: an increment that went wrong.
 {#- Each increment looks at another share of the units, all of them in as many builds; a full build has nothing to look at. -#}
-{%- set share -%}
-mod(abs(hashtext(unit_code)), {{ var('drift_builds') }}) = mod({{ var('build_id', 0) }}, {{ var('drift_builds') }})
-{%- endset %}
+{%- set builds = var('drift_builds') %}
+{%- set turn = '(select mod(max(build_id), ' ~ builds ~ ') from ops.build)' %}
 {{ config(
     alias='incremental_drift',
     unique_key=['unit_code', 'event_on', 'measure'],
-    scope="mod(abs(hashtext(held.unit_code)), " ~ var('drift_builds') ~ ") = mod(" ~ var('build_id', 0) ~ ", "
-        ~ var('drift_builds') ~ ")",
+    scope='mod(abs(hashtext(held.unit_code)), ' ~ builds ~ ') = ' ~ turn,
     looks_up=true,
 ) }}
 
@@ -21,7 +19,7 @@ mod(abs(hashtext(unit_code)), {{ var('drift_builds') }}) = mod({{ var('build_id'
 with looked_at as (
     select unit_code
     from {{ ref('dim_unit') }}
-    where {{ share if is_increment() else 'false' }}
+    where {% if is_increment() %}mod(abs(hashtext(unit_code)), {{ builds }}) = {{ turn }}{% else %}false{% endif %}
 ),
 
 unit_days as (
@@ -35,12 +33,22 @@ unit_flows as (
 ),
 
 a as (
-    select * from {{ ref('fct_a_timeliness') }}
+    select
+        unit_code,
+        result_on,
+        point,
+        exclusion_reason
+    from {{ ref('fct_a_timeliness') }}
     where unit_code = any(array(select looked_at.unit_code from looked_at))
 ),
 
 b as (
-    select * from {{ ref('fct_b_guidance') }}
+    select
+        unit_code,
+        result_on,
+        point,
+        exclusion_reason
+    from {{ ref('fct_b_guidance') }}
     where unit_code = any(array(select looked_at.unit_code from looked_at))
 ),
 

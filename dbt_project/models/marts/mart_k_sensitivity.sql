@@ -48,7 +48,7 @@ windows as (
         row_number() over (order by unit_windows.period_code, unit_windows.unit_code)::integer as window_no,
         dense_rank() over (order by unit_windows.period_code, units.peer_group)::integer as group_no,
         policies.k_threshold,
-        policies.rank_scale,
+        power(10::numeric, policies.rank_scale) as rank_units,
         policies.a_max + policies.b_max + policies.c_max + policies.d_max + policies.e_max as whole
     from unit_windows
     inner join units on unit_windows.unit_code = units.unit_code
@@ -353,11 +353,8 @@ ranked_choices as (
 -- Two halves, each added up once for all combinations it is part of. Texts of what a result is are told apart by number.
 halves_abc as materialized (
     select
-        a.group_no,
         a.window_no,
-        dense_rank() over (
-            partition by a.group_no order by a.result_statuses, a.set_no, b.set_no, c.set_no
-        )::integer as half_no,
+        dense_rank() over (order by a.group_no, a.result_statuses, a.set_no, b.set_no, c.set_no)::integer as half_no,
         a.value + b.value + c.value as present,
         a.missing + b.missing + c.missing as missing
     from ranked_choices as a
@@ -371,7 +368,7 @@ halves_abc as materialized (
 halves_de as materialized (
     select
         d.window_no,
-        dense_rank() over (partition by d.group_no order by d.set_no, e.set_no)::integer as half_no,
+        dense_rank() over (order by d.set_no, e.set_no)::integer as half_no,
         d.value + e.value as present,
         d.missing + e.missing as missing
     from ranked_choices as d
@@ -381,7 +378,6 @@ halves_de as materialized (
 
 sums as (
     select
-        halves_abc.group_no,
         halves_abc.window_no,
         halves_abc.half_no as abc_no,
         halves_de.half_no as de_no,
@@ -391,14 +387,13 @@ sums as (
     inner join halves_de on halves_abc.window_no = halves_de.window_no
 ),
 
--- K made of its indices as the policy itself makes it.
+-- K made of its indices as the policy itself makes it, in whole units of what ranks tell apart: integers are sorted faster.
 comparable as (
     select
-        sums.group_no,
         sums.window_no,
         sums.abc_no,
         sums.de_no,
-        round({{ k_of('sums', 'policies', 'windows') }}, policies.rank_scale) as k
+        ({{ k_of('sums', 'policies', 'windows') }} * windows.rank_units)::bigint as k
     from sums
     inner join windows on sums.window_no = windows.window_no
     inner join policies on windows.policy_id = policies.policy_id
@@ -408,7 +403,7 @@ comparable as (
 ranked as (
     select
         window_no,
-        rank() over (partition by group_no, abc_no, de_no order by k desc) as rank_in_group
+        rank() over (partition by abc_no, de_no order by k desc) as rank_in_group
     from comparable
     where k is not null
 ),

@@ -335,6 +335,6 @@ select
         when c_withheld_because is null then round({{ quotient('c_points', 'c_ratings') }}, 15)
     end::numeric(20, 15) as c,
     c_withheld_because::text as c_withheld_because,
-    {{ var('as_of_batch') }}::bigint as as_of_batch
+    {{ as_of_batch() }}::bigint as as_of_batch
 from keyed
 window unit_period as (partition by period_code, unit_code)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -20,6 +19,7 @@ LOCK = 104_002  # advisory lock: one build at a time (loads have 104_001 and go 
 LOCK_WAIT = "10s"
 ROLE = "hailong_transformer"
 SCHEMAS = ("marts", "facts", "core", "staging", "rules")
+SEEDS = "path:seeds"  # and the tests that stand beside them
 OFFICIALS = "path:models/officials"
 
 
@@ -73,13 +73,8 @@ def build(
                 touched = increments.touch(connection, since, as_of_batch)
                 tell(f"build {build_id}: {touched:,} records to look at again")
             args = _what_is_built(since is not None, officials)
-            variables = {
-                "as_of_batch": as_of_batch,
-                "schema_prefix": prefix,
-                "build_id": build_id,
-                "increment": since is not None,
-            }
-            run = _dbt(settings, connection, build_id, args, variables, progress)
+            reads = dbt.Reads(as_of_batch, since is not None, prefix)
+            run = _dbt(settings, connection, build_id, args, reads, progress)
             proved = constraints.prove(connection, run.manifest)
         except BaseException as error:
             with suppress(psycopg.OperationalError):  # server gone: the next build finds this one still `running`
@@ -199,11 +194,11 @@ def _finish(connection: psycopg.Connection, build_id: int, status: str, message:
 
 
 def _what_is_built(is_increment: bool, officials: bool) -> list[str]:
-    """Seeds that changed make a full build, so an increment need not load them again."""
+    """Seeds that changed make a full build, so an increment need neither load nor test them again."""
     if not is_increment:
         return ["build", "--exclude-resource-type", "unit_test"]
-    skipped = [] if officials else ["--exclude", OFFICIALS]
-    return ["build", "--exclude-resource-types", "unit_test", "seed", *skipped]
+    skipped = [SEEDS] if officials else [SEEDS, OFFICIALS]
+    return ["build", "--exclude-resource-types", "unit_test", "--exclude", *skipped]
 
 
 def _dbt(
@@ -211,11 +206,11 @@ def _dbt(
     connection: psycopg.Connection,
     build_id: int,
     args: list[str],
-    variables: Mapping[str, Any],
+    reads: dbt.Reads,
     progress: dbt.Progress | None,
 ) -> dbt.DbtRun:
     try:
-        run = dbt.run(settings, args, variables, progress)
+        run = dbt.run(settings, args, reads, progress)
     except dbt.DbtFailed as error:
         _record(connection, build_id, error.run.nodes)
         raise

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
@@ -23,6 +24,15 @@ Progress = Callable[[str], None]
 
 _RESULT_EVENTS = {"LogModelResult", "LogSeedResult", "LogTestResult", "LogSnapshotResult"}
 _BAD = {"error", "fail", "runtime error"}
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a call of dbt reads: raw rows up to a batch, all of them or those that changed; `schema_prefix` as in BuildResult."""
+
+    as_of_batch: int = 0
+    increment: bool = False
+    schema_prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,16 +77,18 @@ class DbtFailed(PermanentError):
 def run(
     settings: Settings,
     args: Sequence[str],
-    variables: Mapping[str, Any],
+    reads: Reads,
     progress: Progress | None = None,
     threads: int = 2,
+    variables: Mapping[str, Any] = MappingProxyType({}),
 ) -> DbtRun:
     """Call dbt on the rule set, as hailong_transformer. DbtFailed names the first failing node, where and why.
 
-    Artifacts and logs go under HAILONG_HOME; the project tree stays as it is.
+    Artifacts and logs go under HAILONG_HOME, those of a past state apart; the project tree stays as it is. A variable that
+    changes makes dbt parse the whole project again, so what changes from build to build comes by the environment.
     """
     home = settings.home / "dbt"
-    target = home / "target"
+    target = home / ("target-past" if reads.schema_prefix else "target")
     target.mkdir(parents=True, exist_ok=True)
     results = target / "run_results.json"
     results.unlink(missing_ok=True)
@@ -92,12 +104,14 @@ def run(
         "DBT_LOG_FORMAT_FILE": "text",
         "DBT_USE_COLORS": "false",
         "PYTHONUNBUFFERED": "1",
+        "HAILONG_AS_OF_BATCH": str(reads.as_of_batch),
+        "HAILONG_INCREMENT": "yes" if reads.increment else "",
         "PGOPTIONS": "-c timezone=UTC -c jit=off",  # compiling costs more than it saves on queries of this size
     }
     command = [
         sys.executable, "-c", "from dbt.cli.main import cli; cli()", *args,
         "--threads", str(threads),
-        "--vars", json.dumps({"timezone": settings.timezone, **variables}),
+        "--vars", json.dumps({"timezone": settings.timezone, "schema_prefix": reads.schema_prefix, **variables}),
     ]  # fmt: skip
     said: list[str] = []
     with subprocess.Popen(
