@@ -435,8 +435,8 @@ def test_a_sum_that_drifted_stops_the_build_and_a_full_one_mends_it(
         connection.execute("update facts.fct_unit_day set a_dossiers = a_dossiers + 1 where unit_code = 'U1'")
     real = building.dbt.run
 
-    def every_unit(settings: Settings, args: list[str], variables: dict[str, Any], *rest: Any, **more: Any) -> Any:
-        return real(settings, args, {**variables, "drift_builds": 1}, *rest, **more)
+    def every_unit(*arguments: Any, **more: Any) -> Any:
+        return real(*arguments, **more, variables={"drift_builds": 1})
 
     monkeypatch.setattr(building.dbt, "run", every_unit)
     with pytest.raises(PermanentError, match="dq_incremental_drift"):

@@ -6,6 +6,7 @@ up for every combination. Nothing is derived from other results, nothing is left
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -91,6 +92,30 @@ class Place:
     window: Window
 
 
+@dataclass(frozen=True)
+class Combination:
+    """A set for each of the five indices, by its number among the sets of that index, and how many readings they are together."""
+
+    numbers: tuple[int, ...]
+    readings: int
+
+
+@dataclass
+class Values:
+    """A unit's indices under every set: which of its distinct values each set gives, by number, which is compared faster."""
+
+    numbers: list[list[int]]
+    distinct: list[list[Fraction | None]]
+
+    def key(self, combination: Combination) -> tuple[int, ...]:
+        a, b, c, d, e = combination.numbers
+        of_a, of_b, of_c, of_d, of_e = self.numbers
+        return of_a[a], of_b[b], of_c[c], of_d[d], of_e[e]
+
+    def of(self, key: tuple[int, ...]) -> dict[str, Fraction | None]:
+        return {index: self.distinct[place][key[place]] for place, index in enumerate(INDICES)}
+
+
 class Sensitivity:
     """Scores a scorer's world again under the readings of its policies."""
 
@@ -99,7 +124,7 @@ class Sensitivity:
         self.readings = readings
         self.portal, self.checks = scorer.portal_rows(), scorer.checks()
         self._events: dict[tuple[str, Changes], Mapping[str, Mapping[str, Sequence]]] = {}
-        self._combinations: dict[str, list[dict[str, Changes]]] = {}
+        self._combinations: dict[str, list[Combination]] = {}
         self._scores: dict[tuple[str, str, str, Changes], Score] = {}
 
     def places(self, periods: Iterable[Period]) -> Iterator[Place]:
@@ -165,20 +190,29 @@ class Sensitivity:
     def legal(self, policy: Policy, index: str) -> list[Changes]:
         return legal_sets(policy, self.readings, index)
 
-    def combinations(self, policy: Policy) -> list[dict[str, Changes]]:
+    def combinations(self, policy: Policy) -> list[Combination]:
         """Sets for the five indices that agree where a parameter touches several of them."""
         touched: dict[str, list[str]] = {reading.parameter: list(reading.indices) for reading in self.readings}
         if policy.policy_id in self._combinations:
             return self._combinations[policy.policy_id]
         found = []
-        for chosen in product(*(self.legal(policy, index) for index in INDICES)):
-            by_index = dict(zip(INDICES, chosen, strict=True))
-            everything = {change for changes in chosen for change in changes}
+        for chosen in product(*(enumerate(self.legal(policy, index)) for index in INDICES)):
+            by_index = {index: changes for index, (_, changes) in zip(INDICES, chosen, strict=True)}
+            everything = {change for changes in by_index.values() for change in changes}
             if all(
                 change in by_index[index] for change in everything for index in touched[change[0]] if index in INDICES
             ):
-                found.append(by_index)
+                found.append(Combination(tuple(number for number, _ in chosen), len(everything)))
         self._combinations[policy.policy_id] = found
+        return found
+
+    def values_of_all(self, place: Place) -> Values:
+        found = Values([], [])
+        for index in INDICES:
+            values = [self.score(place, index, changes).value for changes in self.legal(place.policy, index)]
+            distinct = list(dict.fromkeys(values))
+            found.distinct.append(distinct)
+            found.numbers.append([distinct.index(value) for value in values])
         return found
 
     def k_rows(self, periods: Sequence[Period]) -> list[Row]:
@@ -218,23 +252,22 @@ class Sensitivity:
         own = None if own_k is None else verdict_of(own_k, place.policy.parameters)
         found_k: set[Fraction] = set()
         fewest: int | None = None
-        seen: dict[tuple[Fraction | None, ...], list[tuple[Fraction | None, int, bool]]] = {}
-        k_sets = self.legal(place.policy, "K")
-        for sets in self.combinations(place.policy):
-            values = self.values(place, sets)
-            key = tuple(values.values())
-            if key not in seen:
-                seen[key] = []
-                for changes in k_sets:
-                    k = self.k(place, values, changes)
-                    verdict = None if k is None else verdict_of(k, changed(place.policy, changes).parameters)
-                    seen[key].append((k, len(changes), own is not None and verdict != own))
-            readings = {change for changes in sets.values() for change in changes}
-            for k, more, is_other in seen[key]:
+        values = self.values_of_all(place)
+        least: dict[tuple[int, ...], int] = {}  # readings that it takes to come to these values
+        for combination in self.combinations(place.policy):
+            key = values.key(combination)
+            if combination.readings < least.get(key, combination.readings + 1):
+                least[key] = combination.readings
+        k_sets = [(changes, changed(place.policy, changes).parameters) for changes in self.legal(place.policy, "K")]
+        for key, readings in least.items():
+            for changes, parameters in k_sets:
+                k = self.k(place, values.of(key), changes)
                 if k is not None:
                     found_k.add(k)
-                if is_other and (fewest is None or len(readings) + more < fewest):
-                    fewest = len(readings) + more
+                if own is None or (None if k is None else verdict_of(k, parameters)) == own:
+                    continue
+                if fewest is None or readings + len(changes) < fewest:
+                    fewest = readings + len(changes)
         others, flipping = self._others(place, own)
         if own_k is not None:
             others.append(own_k)
@@ -278,15 +311,19 @@ class Sensitivity:
             policy = members[0].policy
             scale = int(policy.parameters["rank_scale"])
             ranks: dict[str, set[int]] = defaultdict(set)
-            seen = set()
-            for sets in self.combinations(policy):
-                totals = {place.unit.unit_code: self.k(place, self.values(place, sets), ()) for place in members}
-                if tuple(totals.values()) in seen:
-                    continue
-                seen.add(tuple(totals.values()))
-                told_k = {code: rounded(k, scale) for code, k in totals.items() if k is not None}
-                for code, own in told_k.items():
-                    ranks[code].add(1 + sum(other > own for other in told_k.values()))
+            values = [self.values_of_all(place) for place in members]
+            every_key = {tuple(value.key(combination) for value in values) for combination in self.combinations(policy)}
+            told_k: list[dict[tuple[int, ...], object]] = [{} for _ in members]
+            for keys in every_key:
+                for place, value, told_of, key in zip(members, values, told_k, keys, strict=True):
+                    if key not in told_of:
+                        k = self.k(place, value.of(key), ())
+                        told_of[key] = None if k is None else rounded(k, scale)
+                totals = [told_of[key] for told_of, key in zip(told_k, keys, strict=True)]
+                ranked = sorted(total for total in totals if total is not None)
+                for place, total in zip(members, totals, strict=True):
+                    if total is not None:
+                        ranks[place.unit.unit_code].add(1 + len(ranked) - bisect_right(ranked, total))
             for code, found in ranks.items():
                 rows[code]["rank_min"], rows[code]["rank_max"] = min(found), max(found)
 

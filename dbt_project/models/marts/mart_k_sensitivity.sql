@@ -48,7 +48,7 @@ windows as (
         row_number() over (order by unit_windows.period_code, unit_windows.unit_code)::integer as window_no,
         dense_rank() over (order by unit_windows.period_code, units.peer_group)::integer as group_no,
         policies.k_threshold,
-        power(10::numeric, policies.rank_scale) as rank_units,
+        ('1e' || policies.rank_scale)::numeric as rank_units,
         policies.a_max + policies.b_max + policies.c_max + policies.d_max + policies.e_max as whole
     from unit_windows
     inner join units on unit_windows.unit_code = units.unit_code

@@ -84,40 +84,47 @@ in_charge as (
     inner join named on dossiers.dossier_code = named.record_key and dossiers.batch_id = named.batch_id
 ),
 
+points as (
+    select
+        dossier_code,
+        unit_code,
+        result_on as event_on,
+        point as a_point,
+        null::numeric as b_point,
+        null::numeric as c_point
+    from results
+    union all
+    select
+        dossier_code,
+        unit_code,
+        result_on as event_on,
+        null::numeric as a_point,
+        point as b_point,
+        null::numeric as c_point
+    from guidance
+    union all
+    select
+        dossier_code,
+        unit_code,
+        rated_on as event_on,
+        null::numeric as a_point,
+        null::numeric as b_point,
+        point as c_point
+    from attitudes
+),
+
 -- What counts for another unit, the receiving one or the one rated, is not this official's.
 events as (
     select
         in_charge.unit_code,
         in_charge.official,
-        results.result_on as event_on,
-        results.point as a_point,
-        null::numeric as b_point,
-        null::numeric as c_point
-    from in_charge
-    inner join results
-        on in_charge.dossier_code = results.dossier_code and in_charge.unit_code = results.unit_code
-    union all
-    select
-        in_charge.unit_code,
-        in_charge.official,
-        guidance.result_on as event_on,
-        null::numeric as a_point,
-        guidance.point as b_point,
-        null::numeric as c_point
-    from in_charge
-    inner join guidance
-        on in_charge.dossier_code = guidance.dossier_code and in_charge.unit_code = guidance.unit_code
-    union all
-    select
-        in_charge.unit_code,
-        in_charge.official,
-        attitudes.rated_on as event_on,
-        null::numeric as a_point,
-        null::numeric as b_point,
-        attitudes.point as c_point
-    from in_charge
-    inner join attitudes
-        on in_charge.dossier_code = attitudes.dossier_code and in_charge.unit_code = attitudes.unit_code
+        points.event_on,
+        points.a_point,
+        points.b_point,
+        points.c_point
+    from points
+    inner join in_charge
+        on points.dossier_code = in_charge.dossier_code and points.unit_code = in_charge.unit_code
 ),
 
 -- By day first: few days, many dossiers. They reach no table: single days would tell how single people rated.
