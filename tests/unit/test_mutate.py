@@ -210,7 +210,7 @@ def test_a_test_that_stops_for_another_reason_saw_no_difference(error: Exception
 def test_a_dbt_unit_test_differs_breaks_or_is_not_there(
     monkeypatch: pytest.MonkeyPatch, rules: Path, status: str, outcome: Outcome
 ) -> None:
-    def run(*_: object) -> DbtRun:
+    def run(*_: object, **__: object) -> DbtRun:
         finished = DbtRun(Path(), 0, (node(status),))
         if status == "pass":
             return finished
@@ -228,7 +228,7 @@ def test_dbt_is_told_that_a_seed_changed(monkeypatch: pytest.MonkeyPatch, tmp_pa
     """It keeps what it parsed, rows of seeds with it: every mutation of a seed would survive."""
     told: list[object] = []
 
-    def run(_: object, __: object, variables: object) -> DbtRun:
+    def run(*_: object, variables: object) -> DbtRun:
         told.append(variables)
         return DbtRun(Path(), 0, (node("pass"),))
 

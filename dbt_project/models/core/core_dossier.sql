@@ -50,7 +50,11 @@ histories as (
         max(batch_id) as batch_id,
         min(batch_id) as first_batch_id,
         min(batch_id) filter (where finished_at is not null or returned_at is not null) as first_result_batch_id,
-        min(batch_id) filter (where op = 'upsert' and due_at is not null) as first_due_batch_id
+        min(batch_id) filter (where op = 'upsert' and due_at is not null) as first_due_batch_id,
+        min(due_at) filter (where op = 'upsert') as least_due_at,
+        max(due_at) filter (where op = 'upsert') as greatest_due_at,
+        bool_and(due_at_is_date) filter (where op = 'upsert' and due_at is not null) as is_always_due_date,
+        bool_or(due_at_is_date) filter (where op = 'upsert' and due_at is not null) as is_once_due_date
     from versions
     group by record_key
 ),
@@ -75,7 +79,7 @@ earliest_supplement as (
         supplement_versions.due_before_at_is_date
 ),
 
--- Most dossiers had their due date in the version in force already.
+-- Most due dates never moved. Those that did are looked up in the first version that had one.
 earlier_due as (
     select
         every_version.record_key,
@@ -86,7 +90,12 @@ earlier_due as (
         on
             histories.record_key = every_version.record_key
             and histories.first_due_batch_id = every_version.batch_id
-    where histories.first_due_batch_id < histories.batch_id
+    where
+        histories.first_due_batch_id < histories.batch_id
+        and (
+            histories.least_due_at < histories.greatest_due_at
+            or histories.is_always_due_date <> histories.is_once_due_date
+        )
 ),
 
 -- The term starts again when what was asked for came in full (Decree 61/2018).
@@ -122,6 +131,8 @@ dossiers as (
         every_version.*,
         histories.first_batch_id,
         histories.first_result_batch_id,
+        histories.least_due_at,
+        histories.is_always_due_date,
         -- Some software adds a step "done" to dossiers that wait or were stopped, so that another system takes them.
         case
             when statuses.is_interrupted
@@ -161,12 +172,14 @@ select
     case
         when earliest_supplement.record_key is not null then earliest_supplement.due_before_at
         when earlier_due.record_key is not null then earlier_due.due_at
-        else dossiers.due_at
+        when dossiers.due_at is not null then dossiers.due_at
+        else dossiers.least_due_at
     end::timestamptz as first_due_at,
     case
         when earliest_supplement.record_key is not null then earliest_supplement.due_before_at_is_date
         when earlier_due.record_key is not null then earlier_due.due_at_is_date
         when dossiers.due_at is not null then dossiers.due_at_is_date
+        else dossiers.is_always_due_date
     end::boolean as first_due_at_is_date,
     restart_due.due_at::timestamptz as restart_due_at,
     restart_due.due_at_is_date::boolean as restart_due_at_is_date,
