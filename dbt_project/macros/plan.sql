@@ -40,3 +40,10 @@
     {{ return(default__persist_docs(relation, model, for_relation, for_columns)) }}
     {%- endif -%}
 {%- endmacro %}
+
+{# A contract holds a table to the columns that are described: none need be looked up before it is commented on. #}
+{% macro postgres__alter_column_comment(relation, column_dict) -%}
+    {%- for column in column_dict.values() if column['description'] %}
+    comment on column {{ relation }}.{{ column['name'] }} is {{ postgres_escape_comment(column['description']) }};
+    {%- endfor %}
+{%- endmacro %}

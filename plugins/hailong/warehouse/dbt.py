@@ -37,7 +37,7 @@ class Reads:
 
 @dataclass(frozen=True)
 class Node:
-    """What one node of a run came to, from `run_results.json`."""
+    """What one node of a run came to, from `run_results.json`; one that failed with the file of its SQL."""
 
     node_id: str
     status: str
@@ -180,7 +180,7 @@ def _nodes(path: Path) -> tuple[Node, ...]:
             seconds=float(result["execution_time"]),
             rows=_rows(result.get("adapter_response") or {}),
             message=result.get("message"),
-            compiled=_compiled(path.parent, result["unique_id"]),
+            compiled=_compiled(path.parent, result["unique_id"]) if result["status"] in _BAD else None,
         )
         for result in loaded["results"]
     )
