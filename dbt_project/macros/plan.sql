@@ -1,9 +1,8 @@
 {#
   What comes out of a window or a distinct has no statistics: the planner takes it for a row or two and joins by nested loop, rows
   times rows, or sorts millions where it could hash. Without those choices it hashes; where there is no other way it loops or
-  sorts all the same. A model that
-  looks a few touched records up in a big table says `looks_up`: its incremental builds may loop, and they take a page found
-  by an index, which is in memory or on a disk that does not turn, for little dearer than one read in a row.
+  sorts all the same. A model that looks a few touched records up in a big table says `looks_up`: its incremental builds may loop,
+  and they take a page found by an index, in memory or on a disk that does not turn, for little dearer than one read in a row.
 #}
 {% macro plan() -%}
     {%- if model.config.materialized != 'view' -%}

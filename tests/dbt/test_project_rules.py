@@ -174,6 +174,14 @@ def pseudonyms_stay_restricted(manifest: Manifest, node: Node) -> Iterator[str]:
         yield f"{node['name']} names an official and does not say so in its name"
 
 
+def increments_may_leave_seeds_out(manifest: Manifest, node: Node) -> Iterator[str]:
+    """Tests that stand beside seeds run in full builds only (hailong.warehouse.build), so they read nothing that grows."""
+    for test in manifest["nodes"].values():
+        beside_seeds = test["resource_type"] == "test" and test["original_file_path"].startswith("seeds/")
+        if beside_seeds and node["unique_id"] in test["depends_on"]["nodes"]:
+            yield f"{test['name']} stands beside seeds and reads {node['name']}: no increment would run it"
+
+
 def everything_is_described(_: Manifest, node: Node) -> Iterator[str]:
     missing = [name for name, column in node["columns"].items() if not column["description"]]
     if not node["description"] or missing:
@@ -192,6 +200,7 @@ RULES: tuple[Callable[[Manifest, Node], Iterator[str]], ...] = (
     no_clock,
     no_rule_as_literal,
     pseudonyms_stay_restricted,
+    increments_may_leave_seeds_out,
     everything_is_described,
 )
 
@@ -384,6 +393,14 @@ def test_the_checker_refuses_a_source_that_nobody_watches(manifest: Manifest, ch
     spoiled = copy.deepcopy(manifest)
     next(source for source in spoiled["sources"].values() if source["name"] == "batch").update(change)
     assert told in violations(spoiled)
+
+
+def test_the_checker_refuses_a_test_that_no_increment_would_run(manifest: Manifest) -> None:
+    spoiled = copy.deepcopy(manifest)
+    beside_seeds = (test for test in spoiled["nodes"].values() if test["original_file_path"].startswith("seeds/"))
+    test = next(test for test in beside_seeds if test["resource_type"] == "test")
+    test["depends_on"]["nodes"].append(node_of(manifest, "dim_unit")["unique_id"])
+    assert violations(spoiled) == [f"{test['name']} stands beside seeds and reads dim_unit: no increment would run it"]
 
 
 def test_the_checker_refuses_an_empty_project() -> None:

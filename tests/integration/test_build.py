@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -171,6 +172,30 @@ def test_second_build_keeps_tables_and_proves_their_keys(first: tuple[Settings, 
         ("U1", "A", "1", "2"), ("U1", "B", "1", "2"), ("U1", "C", "1", "1"),
         ("U2", "A", "1", "1"), ("U2", "B", "1", "1"), ("U2", "C", "1", "1"),
     ]  # fmt: skip
+
+
+def test_what_is_described_is_described_in_the_database(first: tuple[Settings, BuildResult]) -> None:
+    settings, _ = first
+    manifest = json.loads((settings.home / "dbt" / "target" / "manifest.json").read_text(encoding="utf-8"))
+    wanted = {
+        (node["schema"], node["alias"], column): described["description"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] in ("model", "seed") and node["config"]["materialized"] != "view"
+        for column, described in {**node["columns"], "": node}.items()
+        if described["description"]
+    }
+    found = {
+        (schema, table, column): told
+        for schema, table, column, told in query(
+            settings,
+            "select n.nspname, c.relname, coalesce(a.attname, ''), d.description from pg_description as d"
+            " inner join pg_class as c on d.objoid = c.oid and d.classoid = 'pg_class'::regclass"
+            " inner join pg_namespace as n on c.relnamespace = n.oid"
+            " left join pg_attribute as a on c.oid = a.attrelid and d.objsubid = a.attnum and d.objsubid > 0",
+        )
+    }
+    assert len(wanted) > 1000
+    assert {place: told for place, told in wanted.items() if found.get(place) != told} == {}
 
 
 def test_builds_are_on_record_with_rules_and_results(first: tuple[Settings, BuildResult]) -> None:

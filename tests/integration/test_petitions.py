@@ -165,6 +165,21 @@ def test_petitions_that_were_never_read_are_not_taken_for_none(not_read: Setting
     assert "Petitions were not read for all of the window" in told(not_read, "HCM.AGAIN")
 
 
+def test_a_period_is_touched_by_what_was_counted_and_not_by_how_far_was_read(read: Settings) -> None:
+    def touched_by(statement: str) -> list[str]:
+        with connect(read, "hailong_transformer") as connection, connection.transaction(force_rollback=True):
+            connection.execute("truncate ops.touched_period")
+            connection.execute(statement.encode())
+            found = connection.execute("select distinct period_code from ops.touched_period order by 1").fetchall()
+        return [period for (period,) in found]
+
+    counts, of_one = "facts.fct_d_petition_count", f"where unit_code = 'HCM.OTHER' and period_code = '{PERIOD}'"
+    later = "read_until + interval '1 day'"
+    assert touched_by(f"update {counts} set read_until = {later}, judged_at = {later}") == []
+    assert touched_by(f"update {counts} set read_until = {later}, satisfied = satisfied - 1 {of_one}") == [PERIOD]
+    assert touched_by(f"delete from {counts} {of_one}") == [PERIOD]
+
+
 def test_a_petition_that_is_gone_is_no_longer_counted(read: Settings) -> None:
     """Last: it changes the warehouse."""
     before = rows(

@@ -1,7 +1,8 @@
 """What becomes of indices, K, verdict and rank when the open texts of the Decision are read otherwise, by trying it.
 
 Promise: every index under every set of readings is scored by changing the policy's parameters and scoring again; K is then added
-up for every combination. Nothing is derived from other results, nothing is left out because it could not matter.
+up for every combination, once for those whose five indices are the same. Nothing is derived from other results, nothing is left
+out because it could not matter.
 """
 
 from __future__ import annotations

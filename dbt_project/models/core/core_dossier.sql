@@ -172,13 +172,11 @@ select
     case
         when earliest_supplement.record_key is not null then earliest_supplement.due_before_at
         when earlier_due.record_key is not null then earlier_due.due_at
-        when dossiers.due_at is not null then dossiers.due_at
         else dossiers.least_due_at
     end::timestamptz as first_due_at,
     case
         when earliest_supplement.record_key is not null then earliest_supplement.due_before_at_is_date
         when earlier_due.record_key is not null then earlier_due.due_at_is_date
-        when dossiers.due_at is not null then dossiers.due_at_is_date
         else dossiers.is_always_due_date
     end::boolean as first_due_at_is_date,
     restart_due.due_at::timestamptz as restart_due_at,
