@@ -38,8 +38,18 @@
 {%- endmacro %}
 
 {% macro touched_days(kinds) -%}
-    select touched.day
-    from ({{ touched_cells(kinds) }}) as touched
+    select distinct day
+    from ops.touched_cell
+    where kind in ('{{ ([kinds] if kinds is string else kinds) | join("', '") }}')
+{%- endmacro %}
+
+{#
+  Rows lie in the order of their days, and their index begins with the day: the days come first, as an array, which each branch
+  of a view takes to its index; which units of those days is asked of what was found there.
+#}
+{% macro in_touched_cells(unit, day, kinds) -%}
+    {{ day }} = any(array({{ touched_days(kinds) }}))
+    and ({{ unit }}, {{ day }}) in ({{ touched_cells(kinds) }})
 {%- endmacro %}
 
 {# Days on which a rating changed, or the dossier of one. #}
@@ -60,6 +70,33 @@
         on periods.period_start <= touched.day and periods.period_end > touched.day
 {%- endmacro %}
 
+{#
+  The stretches with a cell of these kinds that changed, and those that the table does not hold with these borders. It is named:
+  `this` is not yet known where a scope is read.
+#}
+{% macro touched_stretches(table, kinds) -%}
+    select stretches.stretch_start
+    from core.core_window_stretch as stretches
+    inner join ({{ touched_days(kinds) }}) as touched
+        on stretches.stretch_start <= touched.day and stretches.stretch_end > touched.day
+    union
+    select moved.stretch_start
+    from (
+        select stretch_start, stretch_end from core.core_window_stretch
+        except
+        select stretch_start, stretch_end from {{ table }}
+    ) as moved
+{%- endmacro %}
+
+{% macro in_touched_stretches(table, kinds) -%}
+    (
+        held.stretch_start in ({{ touched_stretches(table, kinds) }})
+        or (held.stretch_start, held.stretch_end) not in (
+            select stretch_start, stretch_end from core.core_window_stretch
+        )
+    )
+{%- endmacro %}
+
 {# What is open at the end of a period depends on everything before it. #}
 {% macro touched_flow_periods() -%}
     {{ touched_periods(['result', 'rating']) }}
@@ -68,18 +105,19 @@
     where period_end > (select min(day) from ops.touched_cell where kind = 'flow' and day > '-infinity')
 {%- endmacro %}
 
-{# The rows of a relation, in an incremental build those in touched cells: lists by what is null, each found by its index. #}
+{# The rows of a relation, in an incremental build those in touched cells, those without a day among them. #}
 {% macro of_touched_cells(relation, unit, day, kinds) -%}
     {%- if is_increment() -%}
-    {%- for has_unit, has_day in [(true, true), (true, false), (false, true), (false, false)] %}
+    {%- set unit = "coalesce(found." ~ unit ~ ", '')" %}
     select found.*
     from {{ relation }} as found
-    inner join ({{ touched_cells(kinds) }}) as touched
-        on
-            found.{{ unit }} {{ '= touched.unit_code' if has_unit else "is null and touched.unit_code = ''" }}
-            and found.{{ day }} {{ '= touched.day' if has_day else "is null and touched.day = '-infinity'" }}
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
+    where {{ in_touched_cells(unit, 'found.' ~ day, kinds) }}
+    union all
+    select found.*
+    from {{ relation }} as found
+    where
+        found.{{ day }} is null
+        and {{ unit }} in (select unit_code from ({{ touched_cells(kinds) }}) as touched where day = '-infinity')
     {%- else -%}
     select * from {{ relation }}
     {%- endif -%}

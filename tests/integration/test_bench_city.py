@@ -165,7 +165,7 @@ def test_tables_by_hand_equal_those_of_dbt_row_for_row_and_key_for_key(
         ("alter table by_hand_core.core_supplement alter column requested_at type timestamp", "core_supplement: ('column'"),
         ("alter table by_hand_core.core_dossier alter column is_stale drop not null", "core_dossier: ('column'"),
         ("alter table by_hand_facts.fct_unit_day drop constraint fct_unit_day_pkey", "fct_unit_day: ('constraint'"),
-        ("drop index by_hand_facts.fct_dossier_unit_code_result_on_idx", "fct_dossier: ('index'"),
+        ("drop index by_hand_facts.fct_dossier_result_on_unit_code_idx", "fct_dossier: ('index'"),
     ],
 )  # fmt: skip
 def test_a_table_by_hand_that_differs_is_told(

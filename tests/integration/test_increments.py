@@ -435,15 +435,37 @@ def test_a_sum_that_drifted_stops_the_build_and_a_full_one_mends_it(
         connection.execute("update facts.fct_unit_day set a_dossiers = a_dossiers + 1 where unit_code = 'U1'")
     real = building.dbt.run
 
-    def every_unit(*arguments: Any, **more: Any) -> Any:
+    def every_day(*arguments: Any, **more: Any) -> Any:
         return real(*arguments, **more, variables={"drift_builds": 1})
 
-    monkeypatch.setattr(building.dbt, "run", every_unit)
+    monkeypatch.setattr(building.dbt, "run", every_day)
     with pytest.raises(PermanentError, match="dq_incremental_drift"):
         build(settings)
     found = query(settings, "select distinct unit_code, measure, held_value - found_value from marts.incremental_drift")
     assert [(unit_code, measure, int(by)) for unit_code, measure, by in found] == [("U1", "a_dossiers", 1)]
     build(settings, full=True)
+    assert {name: rows for name, rows in dump(settings).items() if rows != before[name]} == {}
+
+
+def test_a_stretch_that_is_held_with_other_borders_is_summed_again(grown: Grown) -> None:
+    """A new period, or a policy's end, moves the borders between which days are summed."""
+    settings = grown.settings
+    build(settings)
+    before = dump(settings)
+    with connect(settings, "hailong_transformer", autocommit=True) as connection:
+        for table, counted in (("a_case", "dossiers"), ("b_case", "dossiers"), ("c_case", "ratings")):
+            # One that ended elsewhere, and one that began where none begins now.
+            connection.execute(
+                f"update facts.fct_unit_stretch_{table} set stretch_end = stretch_end + 1, {counted} = {counted} + 7"
+                f" where stretch_start = (select min(stretch_start) from facts.fct_unit_stretch_{table})"
+            )
+            moved = connection.execute(
+                f"update facts.fct_unit_stretch_{table} set stretch_start = stretch_start + 1"
+                f" where stretch_start = (select max(stretch_start) from facts.fct_unit_stretch_{table})"
+            )
+            assert moved.rowcount > 0
+    assert dump(settings) != before
+    assert not build(settings).full_refresh
     assert {name: rows for name, rows in dump(settings).items() if rows != before[name]} == {}
 
 

@@ -3,7 +3,7 @@
     unique_key='dossier_code',
     scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
     looks_up=true,
-    indexes=[{'columns': ['resolving_unit_code', 'received_on']}],
+    indexes=[{'columns': ['received_on', 'resolving_unit_code']}],
     post_hook="{{ note_cells([['receipt', 'resolving_unit_code', 'received_on']]) }}",
 ) }}
 

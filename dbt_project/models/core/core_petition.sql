@@ -1,7 +1,7 @@
 -- Grain: one row per petition in force, with the unit that must answer it.
 {{ config(
     unique_key='petition_id',
-    indexes=[{'columns': ['unit_code', 'received_on']}],
+    indexes=[{'columns': ['received_on', 'unit_code']}],
     post_hook="{{ note_cells([['petition', 'unit_code', 'received_on']]) }}",
 ) }}
 

@@ -3,7 +3,7 @@
     unique_key=['dossier_code', 'base_code'],
     scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
     looks_up=true,
-    indexes=[{'columns': ['unit_code', 'result_on']}],
+    indexes=[{'columns': ['result_on', 'unit_code']}],
     post_hook="{{ note_cells([['result', 'unit_code', 'result_on'], ['result', 'own_unit_code', 'result_on']]) }}",
 ) }}
 

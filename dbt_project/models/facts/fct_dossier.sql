@@ -4,9 +4,9 @@
     scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
     looks_up=true,
     indexes=[
-        {'columns': ['unit_code', 'result_on']},
-        {'columns': ['unit_code', 'entered_on']},
-        {'columns': ['unit_code', 'overdue_after']},
+        {'columns': ['result_on', 'unit_code']},
+        {'columns': ['entered_on', 'unit_code']},
+        {'columns': ['overdue_after', 'unit_code']},
     ],
     post_hook="{{ note_cells([
         ['result', 'unit_code', 'result_on'],

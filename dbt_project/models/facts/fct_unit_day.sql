@@ -1,7 +1,7 @@
 -- Grain: one row per unit and day with an event of index A, B or C: their sums under the policy of the day.
 {{ config(
-    unique_key=['unit_code', 'event_on'],
-    scope="(held.unit_code, held.event_on) in (" ~ touched_cells(['result', 'rating']) ~ ")",
+    unique_key=['event_on', 'unit_code'],
+    scope=in_touched_cells('held.unit_code', 'held.event_on', ['result', 'rating']),
     looks_up=true,
 ) }}
 
@@ -14,7 +14,7 @@ a_cases as (
     where
         base_code = 'own'
         {%- if is_increment() %}
-        and (unit_code, event_on) in ({{ touched_cells(['result', 'rating']) }})
+        and {{ in_touched_cells('unit_code', 'event_on', ['result', 'rating']) }}
         {%- endif %}
 ),
 
@@ -23,7 +23,7 @@ b_cases as (
     where
         base_code = 'own'
         {%- if is_increment() %}
-        and (unit_code, event_on) in ({{ touched_cells(['result', 'rating']) }})
+        and {{ in_touched_cells('unit_code', 'event_on', ['result', 'rating']) }}
         {%- endif %}
 ),
 
@@ -31,7 +31,7 @@ b_cases as (
 c_cases as (
     select * from {{ ref('fct_unit_day_c_case') }}
     {%- if is_increment() %}
-    where event_on in ({{ touched_days(['result', 'rating']) }})
+    where event_on = any(array({{ touched_days(['result', 'rating']) }}))
     {%- endif %}
 ),
 
@@ -84,7 +84,7 @@ c as (
     where
         unit_code <> ''
         {%- if is_increment() %}
-        and (unit_code, event_on) in ({{ touched_cells(['result', 'rating']) }})
+        and {{ in_touched_cells('unit_code', 'event_on', ['result', 'rating']) }}
         {%- endif %}
 )
 

@@ -1,21 +1,21 @@
 -- Grain: one row per unit, day and kind of case of index A: how many dossiers; under another reading, how many more or fewer.
 {{ config(
-    unique_key=['unit_code', 'event_on', 'base_code', 'status_code', 'lateness', 'is_inherited_overdue'],
-    scope="(held.unit_code, held.event_on) in (" ~ touched_cells('result') ~ ")",
+    unique_key=['event_on', 'unit_code', 'base_code', 'status_code', 'lateness', 'is_inherited_overdue'],
+    scope=in_touched_cells('held.unit_code', 'held.event_on', 'result'),
     looks_up=true,
 ) }}
 
 with own as (
     select * from {{ ref('fct_a_timeliness') }}
     {%- if is_increment() %}
-    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    where {{ in_touched_cells('unit_code', 'result_on', 'result') }}
     {%- endif %}
 ),
 
 readings as (
     select * from {{ ref('fct_a_reading') }}
     {%- if is_increment() %}
-    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    where {{ in_touched_cells('unit_code', 'result_on', 'result') }}
     {%- endif %}
 ),
 
@@ -27,7 +27,7 @@ read_again as (
 steps as (
     select * from {{ ref('fct_a_participant') }}
     {%- if is_increment() %}
-    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    where {{ in_touched_cells('unit_code', 'result_on', 'result') }}
     {%- endif %}
 ),
 

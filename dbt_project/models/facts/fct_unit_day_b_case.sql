@@ -1,23 +1,23 @@
 -- Grain: one row per unit, day and kind of case of index B: how many dossiers; under another reading, how many more or fewer.
 {{ config(
     unique_key=[
-        'unit_code', 'event_on', 'base_code', 'status_code', 'is_excluded', 'return_count', 'permitted_returns',
+        'event_on', 'unit_code', 'base_code', 'status_code', 'is_excluded', 'return_count', 'permitted_returns',
     ],
-    scope="(held.unit_code, held.event_on) in (" ~ touched_cells('result') ~ ")",
+    scope=in_touched_cells('held.unit_code', 'held.event_on', 'result'),
     looks_up=true,
 ) }}
 
 with own as (
     select * from {{ ref('fct_b_guidance') }}
     {%- if is_increment() %}
-    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    where {{ in_touched_cells('unit_code', 'result_on', 'result') }}
     {%- endif %}
 ),
 
 readings as (
     select * from {{ ref('fct_b_reading') }}
     {%- if is_increment() %}
-    where (unit_code, result_on) in ({{ touched_cells('result') }})
+    where {{ in_touched_cells('unit_code', 'result_on', 'result') }}
     {%- endif %}
 ),
 

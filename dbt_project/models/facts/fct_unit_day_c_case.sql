@@ -1,11 +1,10 @@
 -- Grain: one row per unit, day and kind of rating, whatever the policy counts; ratings of one dossier on one day stand singly.
 {{ config(
     unique_key=[
-        'unit_code', 'event_on', 'question_code', 'is_city_system', 'status_code', 'level_class', 'dossier_code', 'recency',
+        'event_on', 'unit_code', 'question_code', 'is_city_system', 'status_code', 'level_class', 'dossier_code', 'recency',
     ],
-    scope="held.event_on in (" ~ touched_rating_days() ~ ")",
+    scope="held.event_on = any(array(" ~ touched_rating_days() ~ "))",
     looks_up=true,
-    indexes=[{'columns': ['event_on']}],
     post_hook="{{ note_cells([['rating', 'unit_code', 'event_on']]) }}",
 ) }}
 

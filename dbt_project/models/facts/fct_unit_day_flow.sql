@@ -1,7 +1,7 @@
 -- Grain: one row per unit and day on which dossiers came in, ended, or became overdue.
 {{ config(
-    unique_key=['unit_code', 'event_on'],
-    scope="(held.unit_code, held.event_on) in (" ~ touched_cells('flow') ~ ")",
+    unique_key=['event_on', 'unit_code'],
+    scope=in_touched_cells('held.unit_code', 'held.event_on', 'flow'),
     looks_up=true,
 ) }}
 
@@ -13,7 +13,7 @@
 with events as (
     select * from {{ ref('fct_dossier_event') }}
     {%- if is_increment() %}
-    where (unit_code, event_on) in ({{ touched_cells('flow') }})
+    where {{ in_touched_cells('unit_code', 'event_on', 'flow') }}
     {%- endif %}
 )
 

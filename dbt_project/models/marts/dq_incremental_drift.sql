@@ -1,11 +1,12 @@
 -- Grain: one row per unit, day and sum that is not what its records add up to: an increment that went wrong.
-{#- Each increment looks at another share of the units, all of them in as many builds; a full build has nothing to look at. -#}
+{#- Each increment looks at another share of the days, all of them in as many builds; a full build has nothing to look at. -#}
 {%- set builds = var('drift_builds') %}
 {%- set turn = '(select mod(max(build_id), ' ~ builds ~ ') from ops.build)' %}
+{%- set has_its_turn = "mod(to_char(day, 'J')::integer, " ~ builds ~ ") = " ~ turn %}
 {{ config(
     alias='incremental_drift',
     unique_key=['unit_code', 'event_on', 'measure'],
-    scope='mod(abs(hashtext(held.unit_code)), ' ~ builds ~ ') = ' ~ turn,
+    scope=has_its_turn | replace('day', 'held.event_on'),
     looks_up=true,
 ) }}
 
@@ -15,21 +16,28 @@
     'became_overdue', 'overdue_ended', 'inherited_overdue',
 ] %}
 
--- Asked for as an array: each branch of a view then takes these units from its index.
-with looked_at as (
-    select unit_code
-    from {{ ref('dim_unit') }}
-    where {% if is_increment() %}mod(abs(hashtext(unit_code)), {{ builds }}) = {{ turn }}{% else %}false{% endif %}
+with days as (
+    select day from {{ ref('dim_calendar_day') }}
+    union
+    select event_on from {{ ref('fct_unit_day') }}
+    union
+    select event_on from {{ ref('fct_unit_day_flow') }}
+),
+
+-- Asked for as an array: each branch of a view then takes these days from its index.
+looked_at as (
+    select day from days
+    where {% if is_increment() %}{{ has_its_turn }}{% else %}false{% endif %}
 ),
 
 unit_days as (
     select * from {{ ref('fct_unit_day') }}
-    where unit_code = any(array(select looked_at.unit_code from looked_at))
+    where event_on = any(array(select looked_at.day from looked_at))
 ),
 
 unit_flows as (
     select * from {{ ref('fct_unit_day_flow') }}
-    where unit_code = any(array(select looked_at.unit_code from looked_at))
+    where event_on = any(array(select looked_at.day from looked_at))
 ),
 
 a as (
@@ -39,7 +47,7 @@ a as (
         point,
         exclusion_reason
     from {{ ref('fct_a_timeliness') }}
-    where unit_code = any(array(select looked_at.unit_code from looked_at))
+    where result_on = any(array(select looked_at.day from looked_at)) and unit_code is not null
 ),
 
 b as (
@@ -49,17 +57,17 @@ b as (
         point,
         exclusion_reason
     from {{ ref('fct_b_guidance') }}
-    where unit_code = any(array(select looked_at.unit_code from looked_at))
+    where result_on = any(array(select looked_at.day from looked_at)) and unit_code is not null
 ),
 
 c as (
     select * from {{ ref('fct_c_population') }}
-    where unit_code = any(array(select looked_at.unit_code from looked_at))
+    where rated_on = any(array(select looked_at.day from looked_at)) and unit_code is not null
 ),
 
 events as (
     select * from {{ ref('fct_dossier_event') }}
-    where unit_code = any(array(select looked_at.unit_code from looked_at))
+    where event_on = any(array(select looked_at.day from looked_at))
 ),
 
 held as (

@@ -25,16 +25,20 @@ sets as (
     select * from {{ ref('dim_reading_set') }}
 ),
 
+stretches as (
+    select * from {{ ref('core_window_stretch') }}
+),
+
 a_cases as (
-    select * from {{ ref('fct_unit_day_a_case') }}
+    select * from {{ ref('fct_unit_stretch_a_case') }}
 ),
 
 b_cases as (
-    select * from {{ ref('fct_unit_day_b_case') }}
+    select * from {{ ref('fct_unit_stretch_b_case') }}
 ),
 
-c_all as (
-    select * from {{ ref('fct_unit_day_c_case') }}
+c_alone as (
+    select * from {{ ref('fct_unit_stretch_c_case') }}
 ),
 
 petitions as (
@@ -59,24 +63,35 @@ windows as (
     where not unit_windows.is_before_rule and not unit_windows.is_too_short
 ),
 
-a_sums as (
+-- Days are summed by stretches, once for all windows; a year adds up a dozen of them.
+window_stretches as (
     select
         windows.period_code,
         windows.unit_code,
+        windows.policy_id,
+        stretches.stretch_start
+    from windows
+    inner join stretches
+        on windows.window_start <= stretches.stretch_start and windows.window_end >= stretches.stretch_end
+),
+
+a_sums as (
+    select
+        window_stretches.period_code,
+        window_stretches.unit_code,
         a_cases.base_code,
         a_cases.status_code,
         a_cases.lateness,
         a_cases.is_inherited_overdue,
         sum(a_cases.dossiers) as dossiers
-    from windows
+    from window_stretches
     inner join a_cases
         on
-            windows.unit_code = a_cases.unit_code
-            and windows.window_start <= a_cases.event_on
-            and windows.window_end > a_cases.event_on
+            window_stretches.unit_code = a_cases.unit_code
+            and window_stretches.stretch_start = a_cases.stretch_start
     group by
-        windows.period_code, windows.unit_code, a_cases.base_code, a_cases.status_code, a_cases.lateness,
-        a_cases.is_inherited_overdue
+        window_stretches.period_code, window_stretches.unit_code, a_cases.base_code, a_cases.status_code,
+        a_cases.lateness, a_cases.is_inherited_overdue
 ),
 
 -- What is counted under a set: the policy's own cases, and what its base reading adds to them or takes away.
@@ -96,7 +111,6 @@ a as (
             windows.period_code = a_sums.period_code
             and windows.unit_code = a_sums.unit_code
             and a_sums.base_code in ('own', sets.base_code)
-            and a_sums.lateness <> 'excluded'
             and a_sums.status_code = any(string_to_array(sets.result_statuses, ','))
             and (sets.inherited_overdue = 'count' or not a_sums.is_inherited_overdue)
     group by windows.period_code, windows.unit_code, sets.index_code, sets.set_code
@@ -104,23 +118,21 @@ a as (
 
 b_sums as (
     select
-        windows.period_code,
-        windows.unit_code,
+        window_stretches.period_code,
+        window_stretches.unit_code,
         b_cases.base_code,
         b_cases.status_code,
         b_cases.return_count,
         b_cases.permitted_returns,
         sum(b_cases.dossiers) as dossiers
-    from windows
+    from window_stretches
     inner join b_cases
         on
-            windows.unit_code = b_cases.unit_code
-            and windows.window_start <= b_cases.event_on
-            and windows.window_end > b_cases.event_on
-    where not b_cases.is_excluded
+            window_stretches.unit_code = b_cases.unit_code
+            and window_stretches.stretch_start = b_cases.stretch_start
     group by
-        windows.period_code, windows.unit_code, b_cases.base_code, b_cases.status_code, b_cases.return_count,
-        b_cases.permitted_returns
+        window_stretches.period_code, window_stretches.unit_code, b_cases.base_code, b_cases.status_code,
+        b_cases.return_count, b_cases.permitted_returns
 ),
 
 b_counted as (
@@ -159,29 +171,27 @@ b as (
 -- Most ratings stand alone: they are summed before they are read in every way.
 c_sums as (
     select
-        windows.period_code,
-        windows.unit_code,
-        windows.policy_id,
-        c_all.question_code,
-        c_all.is_city_system,
-        c_all.status_code,
-        c_all.level_class,
-        sum(c_all.ratings) as ratings
-    from windows
-    inner join c_all
+        window_stretches.period_code,
+        window_stretches.unit_code,
+        window_stretches.policy_id,
+        c_alone.question_code,
+        c_alone.is_city_system,
+        c_alone.status_code,
+        c_alone.level_class,
+        sum(c_alone.ratings) as ratings
+    from window_stretches
+    inner join c_alone
         on
-            windows.unit_code = c_all.unit_code
-            and windows.window_start <= c_all.event_on
-            and windows.window_end > c_all.event_on
-    where c_all.dossier_code = ''
+            window_stretches.unit_code = c_alone.unit_code
+            and window_stretches.stretch_start = c_alone.stretch_start
     group by
-        windows.period_code, windows.unit_code, windows.policy_id, c_all.question_code, c_all.is_city_system,
-        c_all.status_code, c_all.level_class
+        window_stretches.period_code, window_stretches.unit_code, window_stretches.policy_id, c_alone.question_code,
+        c_alone.is_city_system, c_alone.status_code, c_alone.level_class
 ),
 
 -- Those of one dossier on one day: which is the last depends on which of them count.
 c_cases as (
-    select * from c_all
+    select * from {{ ref('fct_unit_day_c_case') }}
     where dossier_code <> ''
 ),
 

@@ -1,9 +1,8 @@
 -- Grain: one row per measure, unit, day of the event and day of the load that first told of it.
 {{ config(
     alias='late_data',
-    unique_key=['measure', 'unit_code', 'event_on', 'loaded_on'],
-    scope="(replace(held.unit_code, 'unknown', ''), held.event_on) in ("
-        ~ touched_cells(['receipt', 'result', 'rating', 'petition']) ~ ")",
+    unique_key=['event_on', 'measure', 'unit_code', 'loaded_on'],
+    scope=in_touched_cells("replace(held.unit_code, 'unknown', '')", 'held.event_on', ['receipt', 'result', 'rating', 'petition']),
     looks_up=true,
 ) }}
 
@@ -25,7 +24,7 @@ ratings as (
 attitudes as (
     select * from {{ ref('fct_c_population') }}
     {%- if is_increment() %}
-    where rated_on in ({{ touched_days(kinds) }})
+    where rated_on = any(array({{ touched_days(kinds) }}))
     {%- endif %}
 ),
 
