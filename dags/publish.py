@@ -24,6 +24,10 @@ BODY = """**Bản trình ký {{ ti.xcom_pull('candidate')['candidate_id'] }}** �
 
 Mã kiểm tra nội dung (SHA-256): `{{ ti.xcom_pull('candidate')['content_sha256'] }}`
 
+{% set copied = ti.xcom_pull('candidate') -%}
+Số liệu: các đợt nạp đến {{ copied.as_of_batch }}, trong đó {{ copied.late_batches }} đợt nạp sau thời điểm chốt. Về sau, không \
+có trong bản này: {{ copied.later_records }} bản ghi ({{ copied.later_batches }} đợt nạp).
+
 {% set gate = ti.xcom_pull('gate') or {} -%}
 Kết quả kiểm tra chất lượng: **{{ gate.disposition }}** ({{ gate.run_id }})
 

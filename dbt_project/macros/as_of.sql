@@ -6,9 +6,29 @@
     {{ env_var('HAILONG_AS_OF_BATCH') | int if execute else 0 }}
 {%- endmacro %}
 
-{# Every staging model reads raw rows through this filter: a build sees one past state, whatever is loaded meanwhile. #}
-{% macro as_of() -%}
-    batch_id <= {{ as_of_batch() }}
+{#
+  Every staging model reads raw rows through this filter: a build sees one past state, whatever is loaded meanwhile. A restatement
+  builds states between two: of what came after a batch only the records to which certain things happened
+  (hailong.publish.restate).
+#}
+{% macro as_of(feed='', rows='') -%}
+    {%- set rows = rows ~ '.' if rows else '' -%}
+    {%- set since = env_var('HAILONG_COUNTED_SINCE', '') if execute else '' -%}
+    {{ rows }}batch_id <= {{ as_of_batch() }}
+    {%- if feed and since %}
+    and (
+        {{ rows }}batch_id <= {{ since | int }}
+        or {{ rows }}record_key in (
+            select told.record_key
+            from ops.restated_record as told
+            where
+                told.since_batch = {{ since | int }}
+                and told.until_batch = {{ as_of_batch() }}
+                and told.feed = '{{ feed }}'
+                and told.cause = any(string_to_array('{{ env_var('HAILONG_COUNTED') }}', ','))
+        )
+    )
+    {%- endif %}
 {%- endmacro %}
 
 {#
@@ -20,6 +40,6 @@
         *,
         min(batch_id) over (partition by record_key) as first_batch_id
     from {{ relation }}
-    where {{ as_of() }}
+    where {{ as_of(relation.identifier) }}
     order by record_key, batch_id desc
 {%- endmacro %}

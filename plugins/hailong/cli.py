@@ -301,10 +301,12 @@ def candidate(
     by: Annotated[str | None, typer.Option(help="Who asks for it; default the login name.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy one closed period out of the marts: the copy that the gate, the reviewer and the signature look at."""
+    """Copy one closed period as it was at its cut-off: the copy that the gate, the reviewer and the signature look at."""
     from hailong.publish.candidate import create
 
-    _show(create(Settings.load(), _period(period), by or _login()), as_json)
+    with _progress() as tell:
+        found = create(Settings.load(), _period(period), by or _login(), progress=tell)
+    _show(found, as_json)
 
 
 @app.command(epilog=example("hailong gate --period 2026-10"))
@@ -353,6 +355,44 @@ def publish(
     _show(run(Settings.load(), _period(period), by or _login()), as_json)
 
 
+@app.command(
+    epilog=example("hailong restate --period 2026-10 --reason 'Sở Xây dựng nộp bù hồ sơ' --by engineer --dry-run")
+)
+def restate(
+    period: PeriodOption,
+    reason: Annotated[str, typer.Option(help="Why; it is published with the new edition.")],
+    by: Annotated[str, typer.Option(help="Who asks for it; may not sign it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change, and why.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say a published period anew, as the newest build has it: what changed by which cause, and a candidate to be signed."""
+    from hailong.publish.restate import restate as run
+
+    with _progress() as tell:
+        found = run(Settings.load(), _period(period), reason, by, dry_run=dry_run, progress=tell)
+    if as_json:
+        told = {"edition_id": found.edition_id, "as_of_batch": found.as_of_batch}
+        candidate = vars(found.candidate) if found.candidate else {}
+        _print_json(told | candidate | {"differences": [vars(difference) for difference in found.differences]})
+        return
+    table = Table("unit", "index", "cause", "change", "before it", "after it", box=None)
+    for difference in found.differences:
+        change = "—" if difference.contribution is None else f"{difference.contribution.normalize():+f}"
+        table.add_row(
+            difference.unit_code, difference.index_code, difference.cause, change,
+            difference.status_before or "—", difference.status_after or "—",
+        )  # fmt: skip
+    if found.differences:
+        out.print(table)
+    else:
+        out.print(f"The newest build (batches up to {found.as_of_batch}) says what {found.edition_id} says.")
+    if found.candidate:
+        out.print(found.candidate.message)
+        out.print(
+            f"Next: `hailong gate --period {period}`, a signature by somebody else, `hailong publish --period {period}`"
+        )
+
+
 @app.command(epilog=example("hailong report --period 2026-10 --out /tmp/report"))
 def report(
     period: PeriodOption,
@@ -381,6 +421,40 @@ def explain(
     from hailong.publish.explain import explain as run
 
     out.print(run(Settings.load(), unit, _period(period), index=index, limit=limit, source=source))
+
+
+@app.command(epilog=example("hailong verify 2026-10.e1"))
+def verify(
+    edition: Annotated[str | None, typer.Argument(help="For example 2026-10.e1; it is built anew.")] = None,
+    chain: Annotated[
+        bool, typer.Option("--chain", help="Look at what is stored of every edition, and at their order.")
+    ] = False,
+    current_rules: Annotated[
+        bool, typer.Option("--current-rules", help="Also say what the rules of today would give.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove that an edition is what was signed, and that its own rules and raw rows give it again: exit 1 when not."""
+    from hailong.publish.verify import verify as run
+
+    if not edition and (current_rules or not chain):
+        raise UsageError("say which: `hailong verify 2026-10.e1`, or `hailong verify --chain` for all of them")
+    with _progress() as tell:
+        found = run(Settings.load(), edition, chain, current_rules, progress=tell)
+    if as_json:
+        _print_json({"holds": found.holds, "checks": [vars(check) for check in found.checks], "told": found.told})
+    else:
+        table = Table("", "edition", "what was looked at", "what speaks against it", box=None)
+        for check in found.checks:
+            table.add_row("[red]✗[/]" if check.against else "[green]✓[/]", check.subject, check.what, check.against)
+        out.print(table)
+        for line in found.told:
+            out.print(line, markup=False)
+    if not found.holds:
+        raise PermanentError(
+            "something was changed after it was said: do not make it again or overwrite it; find out who did, and restore "
+            "database and folder from a backup (docs/runbook.md)"
+        )
 
 
 @app.command(epilog=example("hailong status"))

@@ -267,7 +267,7 @@ def test_what_grew_equals_a_full_build_and_the_past_can_be_built_beside_it(first
     assert scratch.schema_prefix == f"asof_{past_batch}_"
     assert dump(settings, scratch.schema_prefix) == past
     assert dump(settings) == now
-    building.drop_scratch(settings, past_batch)
+    building.drop_scratch(settings, scratch.schema_prefix)
     assert query(settings, "select count(*) from pg_namespace where nspname like 'asof%'") == [(0,)]
 
 

@@ -403,7 +403,7 @@ def test_increments_equal_full_builds(grown: Grown) -> None:
         scratch = build(grown.settings, as_of=result.as_of_batch)
         assert scratch.schema_prefix
         assert _differences(dump(grown.settings, scratch.schema_prefix), held) == {}
-        building.drop_scratch(grown.settings, result.as_of_batch)
+        building.drop_scratch(grown.settings, scratch.schema_prefix)
     assert build(grown.settings, full=True).full_refresh
     assert _differences(dump(grown.settings), grown.dumps[-1]) == {}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -23,7 +24,9 @@ from hailong.publish.approval import approve
 from hailong.publish.checksum import content_sha256
 from hailong.publish.explain import _would_change, explain
 from hailong.publish.report import words
+from hailong.publish.verify import verify
 from hailong.settings import Settings
+from hailong.warehouse import build as building
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
 
@@ -312,6 +315,86 @@ def test_an_edition_without_its_files_is_finished_by_whoever_comes_next(
     assert candidate.create(built, PERIOD, "engineer").published_as == published.edition_id
     assert {path.name: path.read_bytes() for path in published.folder.iterdir()} == before
     assert not half.exists()
+
+
+@pytest.fixture
+def posted_after_the_cutoff(built: Settings) -> Iterator[tuple[int, int]]:
+    """Everything but posting checks was loaded on 16 July 2026, before the cut-off of 2026-07. Their batches, their records."""
+
+    def loaded(statement: str) -> None:
+        with connect(built) as connection:
+            connection.execute("alter table ops.batch disable trigger all")
+            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute("alter table ops.batch enable trigger all")
+
+    with connect(built) as connection:
+        connection.execute("create table public.loaded as select batch_id, loaded_at from ops.batch")
+        late = connection.execute(
+            "select count(*), sum(loaded_rows) from ops.batch where feed = 'posting_check' and loaded_rows > 0"
+        ).fetchone()
+    assert late
+    loaded("update ops.batch set loaded_at = '2026-07-16 12:00+07' where feed <> 'posting_check'")
+    yield late[0], late[1]
+    loaded("update ops.batch as b set loaded_at = l.loaded_at from public.loaded as l where b.batch_id = l.batch_id")
+    with connect(built) as connection:
+        connection.execute("drop table public.loaded")
+
+
+def test_a_candidate_holds_what_was_loaded_by_its_cutoff_whatever_came_since(
+    built: Settings, posted_after_the_cutoff: tuple[int, int]
+) -> None:
+    def count_of(statement: str) -> int:
+        with connect(built) as connection:
+            row = connection.execute(statement).fetchone()  # type: ignore[arg-type]
+        assert row
+        return int(row[0])
+
+    before = count_of("select count(*) from marts.index_score where index_code = 'E' and status = 'scored'")
+    made = candidate.create(built, "2026-07", "engineer")
+    assert made.as_of_batch == count_of("select max(batch_id) from ops.batch where feed <> 'posting_check'")
+    assert (made.late_batches, made.later_batches, made.later_records) == (0, *posted_after_the_cutoff)
+    batches, records = posted_after_the_cutoff
+    assert f"; {records:,} records in {batches} later batches are not in it" in made.message
+    scored = f"from publish.candidate_index_score where candidate_id = '{made.candidate_id}' and status = 'scored'"
+    assert count_of(f"select count(*) {scored} and index_code = 'E'") == 0
+    assert count_of(f"select count(*) {scored} and index_code = 'A'") > 0
+    assert count_of("select count(*) from marts.index_score where index_code = 'E' and status = 'scored'") == before > 0
+    assert count_of("select count(*) from pg_namespace where nspname like 'cutoff%'") == 0
+    builds = count_of("select max(build_id) from ops.build")
+    again = candidate.create(built, "2026-07", "engineer")
+    assert not again.created and again.candidate_id == made.candidate_id
+    assert count_of("select max(build_id) from ops.build") == builds
+
+
+def test_what_closed_a_period_after_its_cutoff_is_counted_as_late(built: Settings, copied: candidate.Candidate) -> None:
+    with connect(built) as connection:
+        row = connection.execute(
+            "select count(*) from ops.batch where batch_id <= %s", (copied.as_of_batch,)
+        ).fetchone()
+    assert row == (copied.late_batches,)
+    assert copied.later_batches == 0
+    assert f"{copied.late_batches} of them came after the cut-off" in copied.message
+
+
+def test_an_edition_is_given_again_by_its_own_rules_and_raw_rows_whatever_the_rules_of_today(
+    built: Settings, published: edition.Edition, tmp_path: Path
+) -> None:
+    shutil.copytree(built.rules, tmp_path / "rules", ignore=shutil.ignore_patterns("target", "logs"))
+    parameters = tmp_path / "rules" / "seeds" / "scoring_policy_parameter.csv"
+    told = parameters.read_text(encoding="utf-8")
+    parameters.write_text(told.replace(",b_max_returns,1,", ",b_max_returns,0,", 1), encoding="utf-8")
+    assert parameters.read_text(encoding="utf-8") != told
+    found = verify(replace(built, rules=tmp_path / "rules"), published.edition_id, current_rules=True)
+    assert [check for check in found.checks if check.against] == []
+    assert found.checks[-1].what == "its own rules and raw rows give it again"
+    assert re.fullmatch(
+        r"The rules of today would give \d+ other values: index_score .*B numerator: was .*", found.told[0]
+    )
+    with connect(built) as connection:
+        schemas = connection.execute("select nspname from pg_namespace where nspname like 'verify%'").fetchall()
+        marts = connection.execute("select count(*) from marts.k_score").fetchone()
+    assert schemas == [] and marts and marts[0] > 0
+    assert building.build(built).since_batch is not None  # the next night goes on from the marts as they were
 
 
 def test_a_signature_does_not_cover_what_the_gate_said_later(built: Settings) -> None:

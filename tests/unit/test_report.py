@@ -36,6 +36,8 @@ HEADER = Header(
     published_by="engineer",
     cutoff_at=datetime(2026, 10, 20),
     late_batches=0,
+    later_batches=0,
+    later_records=0,
     requested_by="engineer",
     signed_by="Nguyễn Thị Ký",
     signed_at=datetime(2026, 10, 20, 3, 0, tzinfo=UTC),

@@ -21,4 +21,4 @@ select
     {{ target_of('portal', 'timeliness', 'copies.timeliness_code') }} as timeliness_code,
     copies.updated_at
 from {{ source('raw', 'dossier_sync') }} as copies
-where copies.{{ as_of() }}
+where {{ as_of('dossier_sync', 'copies') }}

@@ -13,4 +13,4 @@ select
     {{ target_of('rating', 'device', 'versions.device_code') }} as device_unit_code,
     versions.rated_at
 from {{ source('raw', 'rating') }} as versions
-where versions.{{ as_of() }}
+where {{ as_of('rating', 'versions') }}

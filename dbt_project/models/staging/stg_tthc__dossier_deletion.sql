@@ -4,12 +4,12 @@ select
     deletions.batch_id
 from {{ source('raw', 'dossier') }} as deletions
 where
-    deletions.{{ as_of() }}
+    {{ as_of('dossier', 'deletions') }}
     and deletions.op = 'delete'
     and not exists (
         select 1 from {{ source('raw', 'dossier') }} as newer
         where
-            newer.{{ as_of() }}
+            {{ as_of('dossier', 'newer') }}
             and newer.record_key = deletions.record_key
             and newer.batch_id > deletions.batch_id
     )

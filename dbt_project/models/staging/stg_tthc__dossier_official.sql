@@ -1,7 +1,7 @@
 -- Pseudonym of the official in charge in every version of a dossier that names one: for the restricted schema only.
 with versions as (
     select * from {{ source('raw', 'dossier') }}
-    where {{ as_of() }} and op = 'upsert' and official is not null
+    where {{ as_of('dossier') }} and op = 'upsert' and official is not null
 )
 
 select

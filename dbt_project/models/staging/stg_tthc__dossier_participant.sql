@@ -16,7 +16,7 @@ select
 from {{ source('raw', 'dossier') }} as versions
 cross join lateral jsonb_array_elements(versions.participants) with ordinality as item (content, participant_no)
 where
-    versions.{{ as_of() }}
+    {{ as_of('dossier', 'versions') }}
     and versions.op = 'upsert' and versions.is_interlinked
     and jsonb_typeof(versions.participants) = 'array'
     and versions.participants <> '[]'

@@ -14,7 +14,7 @@ select
 from {{ source('raw', 'dossier') }} as versions
 cross join lateral jsonb_array_elements(versions.steps) with ordinality as item (content, step_no)
 where
-    versions.{{ as_of() }}
+    {{ as_of('dossier', 'versions') }}
     and versions.op = 'upsert'
     and jsonb_typeof(versions.steps) = 'array'
     and versions.steps <> '[]'

@@ -33,4 +33,4 @@ select
                 )
     end as step_status_codes
 from {{ source('raw', 'dossier') }} as versions
-where versions.{{ as_of() }}
+where {{ as_of('dossier', 'versions') }}

@@ -17,7 +17,7 @@ select
 from {{ source('raw', 'dossier') }} as versions
 cross join lateral jsonb_array_elements(versions.supplements) with ordinality as item (content, supplement_no)
 where
-    versions.{{ as_of() }}
+    {{ as_of('dossier', 'versions') }}
     and versions.op = 'upsert'
     and jsonb_typeof(versions.supplements) = 'array'
     and versions.supplements <> '[]'

@@ -1,8 +1,9 @@
-"""The candidate: one closed period's rows, copied out of the marts. Gate, reviewer and signature look at this copy."""
+"""The candidate: one closed period's rows as they were at its cut-off. Gate, reviewer and signature look at this copy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
@@ -15,10 +16,13 @@ from hailong.errors import PermanentError, TransientError
 from hailong.load.ledger import cover_end
 from hailong.periods import Period, parse_period
 from hailong.publish import LOCK, ROLE
-from hailong.publish.checksum import marts_sha256
+from hailong.publish.checksum import MODELS, Content, made, marts_sha256
 from hailong.settings import Settings
-from hailong.warehouse.build import LOCK as BUILD_LOCK
+from hailong.warehouse import build as building
 from hailong.warehouse.connect import connect
+from hailong.warehouse.rules import rules_sha256
+
+PREFIX = "cutoff_"  # of the schemas in which the state of a cut-off is built; they are gone afterwards
 
 K_COLUMNS = (
     "period_code", "unit_code", "unit_name", "peer_group", "peer_group_name", "unit_kind", "a", "b", "c", "d", "e", "k",
@@ -28,6 +32,10 @@ K_COLUMNS = (
 INDEX_COLUMNS = (
     "period_code", "unit_code", "index_code", "numerator", "denominator", "excluded", "value", "status", "status_reason",
 )  # fmt: skip
+CANDIDATE = (
+    "select candidate_id, period_code, as_of_batch, content_sha256, requested_by, late_batches, later_batches, later_records "
+    "from publish.candidate "
+)
 PARAMETER_COLUMNS = ("policy_id", "parameter", "value", "why")
 
 
@@ -45,44 +53,129 @@ class Candidate:
     content_sha256: str
     requested_by: str
     late_batches: int
+    later_batches: int
+    later_records: int
     created: bool = False
     published_as: str | None = None
 
     @property
     def message(self) -> str:
         state = "copied" if self.created else "says the same as before: nothing copied"
-        late = f", {self.late_batches} batches came after the cut-off" if self.late_batches else ""
+        late = f", {self.late_batches} of them came after the cut-off" if self.late_batches else ""
+        if self.later_batches:
+            late += f"; {self.later_records:,} records in {self.later_batches} later batches are not in it"
         published = f"; already published as {self.published_as}" if self.published_as else ""
         return (
-            f"Candidate {self.candidate_id} {state} (as of batch {self.as_of_batch}{late}), "
+            f"Candidate {self.candidate_id} {state} (batches up to {self.as_of_batch}{late}), "
             f"sha256 {self.content_sha256[:16]}…{published}"
         )
 
 
-def create(settings: Settings, period_code: str, requested_by: str) -> Candidate:
-    """Copy a period's rows of the newest build into a candidate, in one transaction.
+def create(
+    settings: Settings, period_code: str, requested_by: str, progress: Callable[[str], None] | None = None
+) -> Candidate:
+    """Copy a period's rows into a candidate, in one transaction, as they were at its cut-off.
 
-    When the newest candidate of the period has the same content, that one is returned. PermanentError when the period
-    is not closed in the data, or when the marts are not those of a finished build.
+    What was loaded by then counts, whatever came since: when the newest build has read more, the state of the cut-off is
+    built beside it first. Where a feed that closes the period reached its end only later, the newest build is copied, and
+    what came late is counted. When the newest candidate of the period has the same content, that one is returned.
+    PermanentError when the period is not closed in the data, or when the marts are not those of a finished build.
     """
     period = parse_period(settings.rules, period_code)
+    with connect(settings, ROLE) as connection:
+        _, built_to, _ = _build(connection, period)
+        _landed_well(connection)
+        as_of = _as_of(connection, settings, period, built_to)
+        said = _of_edition(connection, period, whatever_it_says=as_of < built_to)
+        found = None if said else _newest(connection, period)
+        if found and as_of < built_to and _was_made_so(connection, found, as_of, rules_sha256(settings.rules)):
+            said = found
+    if said is None:
+        said = _copied(settings, period, requested_by, as_of if as_of < built_to else None, progress)
+    if said.published_as:  # nothing will be published, so nobody else would see that a killed run left no files
+        from hailong.publish.edition import write_files
+
+        write_files(settings, said.published_as)
+    return said
+
+
+def _copied(
+    settings: Settings, period: Period, requested_by: str, as_of: int | None, progress: Callable[[str], None] | None
+) -> Candidate:
+    """Copy the newest build, or (`as_of`) one made for this, in schemas that are gone afterwards."""
+    if as_of is None:
+        return _copy(settings, period, requested_by, "")
+    try:
+        building.build(settings, as_of=as_of, beside=PREFIX, only=MODELS, progress=progress)
+        with connect(settings, building.ROLE) as connection:
+            for schema in (f"{PREFIX}marts", f"{PREFIX}rules"):
+                connection.execute(
+                    sql.SQL(
+                        "grant usage on schema {schema} to {role}; grant select on all tables in schema {schema} to {role}"
+                    ).format(schema=sql.Identifier(schema), role=sql.Identifier(ROLE))
+                )
+        return _copy(settings, period, requested_by, PREFIX)
+    finally:
+        building.drop_scratch(settings, PREFIX)
+
+
+def _copy(settings: Settings, period: Period, requested_by: str, prefix: str) -> Candidate:
+    with connect(settings, ROLE) as connection:
+        connection.execute("set transaction isolation level repeatable read")
+        _hold_builds(connection)
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        build_id, as_of, rules = _build(connection, period, prefix)
+        if behind := _behind(connection, settings, period, as_of):
+            raise PermanentError(
+                f"the period {period} is not closed in the data: {'; '.join(behind)}. "
+                "Ingest up to its end (`hailong ingest FEED`), build, and try again"
+            )
+        digest = marts_sha256(connection, period.code, f"{prefix}marts")
+        found = _newest(connection, period)
+        if found is None or found.content_sha256 != digest:
+            found = _insert(connection, settings, period, build_id, as_of, rules, digest, requested_by, prefix)
+        return _with_edition(connection, found)
+
+
+def copy_restated(
+    settings: Settings,
+    period: Period,
+    requested_by: str,
+    restates: str,
+    reason: str,
+    content: Content,
+    differences: Sequence[tuple[object, ...]],
+) -> Candidate:
+    """Copy the newest build as a candidate that is to take the place of an edition, with its differences by cause.
+
+    TransientError when the marts do not say `content` any more.
+    """
     with connect(settings, ROLE) as connection:
         connection.execute("set transaction isolation level repeatable read")
         _hold_builds(connection)
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
         build_id, as_of, rules = _build(connection, period)
         _landed_well(connection)
-        _closed(connection, settings, period, as_of)
+        if made(connection, "marts", period.code) != content:
+            raise TransientError("the marts were built anew while the causes were reckoned: restate again")
         digest = marts_sha256(connection, period.code)
         found = _newest(connection, period)
-        if found is None or found.content_sha256 != digest:
-            found = _copy(connection, settings, period, build_id, as_of, rules, digest, requested_by)
-        said = _with_edition(connection, found)
-    if said.published_as:  # nothing will be published, so nobody else would see that a killed run left no files
-        from hailong.publish.edition import write_files
-
-        write_files(settings, said.published_as)
-    return said
+        if found and found.content_sha256 == digest:
+            row = connection.execute(
+                "select restates, reason from publish.candidate where candidate_id = %s", (found.candidate_id,)
+            ).fetchone()
+            if row == (restates, reason):
+                return found
+        copied = _insert(
+            connection, settings, period, build_id, as_of, rules, digest, requested_by, "", restates, reason
+        )
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "insert into publish.candidate_difference (candidate_id, unit_code, index_code, cause, contribution, "
+                "status_before, status_after) values (%s, %s, %s, %s, %s, %s, %s)",
+                [(copied.candidate_id, *difference) for difference in differences],
+            )
+        return copied
 
 
 def newest(settings: Settings, period_code: str) -> Candidate:
@@ -100,25 +193,25 @@ def newest(settings: Settings, period_code: str) -> Candidate:
 def _newest(connection: psycopg.Connection, period: Period) -> Candidate | None:
     with connection.cursor(row_factory=class_row(Candidate)) as cursor:
         return cursor.execute(
-            "select candidate_id, period_code, as_of_batch, content_sha256, requested_by, late_batches "
-            "from publish.candidate where period_code = %s and calendar_code = %s order by created_at desc limit 1",
+            CANDIDATE + "where period_code = %s and calendar_code = %s order by created_at desc limit 1",
             (period.code, period.calendar_code),
         ).fetchone()
 
 
 def _hold_builds(connection: psycopg.Connection) -> None:
     """No build may change the marts while they are copied."""
-    held = connection.execute("select pg_try_advisory_xact_lock_shared(%s)", (BUILD_LOCK,)).fetchone()
+    held = connection.execute("select pg_try_advisory_xact_lock_shared(%s)", (building.LOCK,)).fetchone()
     if not held or not held[0]:
         raise TransientError(
             "a build is running, so the marts are changing: try again when it has finished (`hailong status`)"
         )
 
 
-def _build(connection: psycopg.Connection, period: Period) -> tuple[int, int, str]:
+def _build(connection: psycopg.Connection, period: Period, prefix: str = "") -> tuple[int, int, str]:
     row = connection.execute(
-        "select build_id, as_of_batch, rules_sha256, status, message from ops.build where schema_prefix = '' "
-        "order by build_id desc limit 1"
+        "select build_id, as_of_batch, rules_sha256, status, message from ops.build where schema_prefix = %s "
+        "order by build_id desc limit 1",
+        (prefix,),
     ).fetchone()
     if row is None:
         raise PermanentError(f"no build has run, so there is nothing to copy for {period}: run `hailong build` first")
@@ -131,8 +224,45 @@ def _build(connection: psycopg.Connection, period: Period) -> tuple[int, int, st
     return build_id, as_of, rules
 
 
-def _closed(connection: psycopg.Connection, settings: Settings, period: Period, as_of: int) -> None:
-    """Every feed whose contract says that it closes a period must have been read, without a gap, up to the period's end."""
+def _as_of(connection: psycopg.Connection, settings: Settings, period: Period, built_to: int) -> int:
+    """The batch up to which a candidate counts: the last by the cut-off, if those close the period; else what is built."""
+    by_then = connection.execute(
+        "select coalesce(max(batch_id), 0) from ops.batch where loaded_at < %s at time zone %s",
+        (_cutoff(connection, period), settings.timezone),
+    ).fetchone()
+    as_of = int(by_then[0]) if by_then else 0
+    if _behind(connection, settings, period, as_of):
+        return built_to
+    if as_of > built_to:
+        raise PermanentError(
+            f"batches up to {as_of} were loaded by the cut-off of {period}, and the last build read up to {built_to}: "
+            "run `hailong build` first"
+        )
+    return as_of
+
+
+def _cutoff(connection: psycopg.Connection, period: Period) -> datetime:
+    row = connection.execute(
+        "select cutoff_at::timestamp from rules.publication_calendar where period_code = %s and calendar_code = %s",
+        (period.code, period.calendar_code),
+    ).fetchone()
+    if row is None:
+        raise PermanentError(
+            f"the publication calendar has no {period} under {period.calendar_code}: `hailong calendar make`, then build"
+        )
+    return row[0]  # type: ignore[no-any-return]
+
+
+def _was_made_so(connection: psycopg.Connection, candidate: Candidate, as_of: int, rules: str) -> bool:
+    """A build of the same batches by the same rules gives the same rows: it need not be made again."""
+    row = connection.execute(
+        "select rules_sha256 from publish.candidate where candidate_id = %s", (candidate.candidate_id,)
+    ).fetchone()
+    return candidate.as_of_batch == as_of and row == (rules,)
+
+
+def _behind(connection: psycopg.Connection, settings: Settings, period: Period, as_of: int) -> list[str]:
+    """Feeds whose contract says that they close a period, and that were not read up to its end without a gap."""
     end = datetime.combine(period.end, time(), ZoneInfo(settings.timezone))
     behind = []
     for contract in load_contracts(settings.contracts).values():
@@ -142,11 +272,7 @@ def _closed(connection: psycopg.Connection, settings: Settings, period: Period, 
         if until is None or until < end:
             where = f"reaches {until.astimezone(end.tzinfo):%d/%m/%Y %H:%M}" if until else "was never loaded"
             behind.append(f"{contract.feed} {where}")
-    if behind:
-        raise PermanentError(
-            f"the period {period} is not closed in the data: {'; '.join(behind)}. "
-            "Ingest up to its end (`hailong ingest FEED`), build, and try again"
-        )
+    return behind
 
 
 def _landed_well(connection: psycopg.Connection) -> None:
@@ -166,7 +292,7 @@ def _landed_well(connection: psycopg.Connection) -> None:
         )
 
 
-def _copy(
+def _insert(
     connection: psycopg.Connection,
     settings: Settings,
     period: Period,
@@ -175,17 +301,17 @@ def _copy(
     rules: str,
     digest: str,
     requested_by: str,
+    prefix: str,
+    restates: str | None = None,
+    reason: str | None = None,
 ) -> Candidate:
-    header = connection.execute(
-        "select cutoff_at::timestamp from rules.publication_calendar where period_code = %s and calendar_code = %s",
-        (period.code, period.calendar_code),
-    ).fetchone()
-    if header is None:
-        raise PermanentError(
-            f"the publication calendar has no {period} under {period.calendar_code}: `hailong calendar make`, then build"
-        )
+    cutoff = _cutoff(connection, period)
+    marts, rules_schema = f"{prefix}marts", f"{prefix}rules"
     stamps = connection.execute(
-        "select count(*), min(policy_id), max(metric_version) from marts.k_score where period_code = %s", (period.code,)
+        sql.SQL("select count(*), min(policy_id), max(metric_version) from {} where period_code = %s").format(
+            sql.Identifier(marts, "k_score")
+        ),
+        (period.code,),
     ).fetchone()
     if stamps is None or not stamps[0]:
         raise PermanentError(
@@ -193,22 +319,34 @@ def _copy(
             "See `hailong status`"
         )
     late = connection.execute(
-        "select count(*) from ops.batch where batch_id <= %s and loaded_at > %s at time zone %s",
-        (as_of, header[0], settings.timezone),
+        "select count(*) from ops.batch where batch_id <= %s and loaded_at >= %s at time zone %s",
+        (as_of, cutoff, settings.timezone),
     ).fetchone()
-    made = connection.execute(
+    later = connection.execute(
+        "select count(*), coalesce(sum(loaded_rows + tombstone_rows), 0)::bigint from ops.batch "
+        "where batch_id > %s and loaded_rows + tombstone_rows > 0",
+        (as_of,),
+    ).fetchone()
+    number = connection.execute(
         "select count(*) + 1 from publish.candidate where period_code = %s", (period.code,)
     ).fetchone()
-    assert late and made
-    candidate_id = f"{period.code}.c{made[0]}"
+    assert late and later and number
+    candidate_id = f"{period.code}.c{number[0]}"
+    legal_basis = connection.execute(
+        sql.SQL("select legal_basis from {} where policy_id = %s").format(
+            sql.Identifier(rules_schema, "scoring_policy")
+        ),
+        (stamps[1],),
+    ).fetchone()
     connection.execute(
         "insert into publish.candidate (candidate_id, period_code, calendar_code, period_start, period_end, cutoff_at, "
         "as_of_batch, build_id, rules_sha256, policy_id, metric_version, code_version, late_batches, content_sha256, "
-        "requested_by, legal_basis) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
-        "(select legal_basis from rules.scoring_policy where policy_id = %s))",
+        "requested_by, legal_basis, later_batches, later_records, restates, reason) "
+        "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
-            candidate_id, period.code, period.calendar_code, period.start, period.end, header[0], as_of, build_id, rules,
-            stamps[1], stamps[2], settings.code_version, late[0], digest, requested_by, stamps[1],
+            candidate_id, period.code, period.calendar_code, period.start, period.end, cutoff, as_of, build_id, rules,
+            stamps[1], stamps[2], settings.code_version, late[0], digest, requested_by,
+            legal_basis[0] if legal_basis else None, *later, restates, reason,
         ),
     )  # fmt: skip
     for table, columns in (("k_score", K_COLUMNS), ("index_score", INDEX_COLUMNS)):
@@ -217,16 +355,32 @@ def _copy(
                 sql.Identifier("publish", f"candidate_{table}"),
                 names(columns),
                 names(columns),
-                sql.Identifier("marts", table),
+                sql.Identifier(marts, table),
             ),
             (candidate_id, period.code),
         )
     connection.execute(
-        "insert into publish.candidate_parameter (candidate_id, policy_id, parameter, value, why) "
-        "select %s, policy_id, parameter, value, why from rules.scoring_policy_parameter where policy_id = %s",
+        sql.SQL(
+            "insert into publish.candidate_parameter (candidate_id, policy_id, parameter, value, why) "
+            "select %s, policy_id, parameter, value, why from {} where policy_id = %s"
+        ).format(sql.Identifier(rules_schema, "scoring_policy_parameter")),
         (candidate_id, stamps[1]),
     )
-    return Candidate(candidate_id, period.code, as_of, digest, requested_by, late[0], created=True)
+    return Candidate(candidate_id, period.code, as_of, digest, requested_by, late[0], later[0], later[1], created=True)
+
+
+def _of_edition(connection: psycopg.Connection, period: Period, whatever_it_says: bool) -> Candidate | None:
+    """The candidate of the period's edition, where a new copy could say nothing: the cut-off is past, or it was restated."""
+    row = connection.execute(
+        "select edition_id, edition_no, candidate_id from publish.edition where period_code = %s and calendar_code = %s "
+        "order by edition_no desc limit 1",
+        (period.code, period.calendar_code),
+    ).fetchone()
+    if row is None or not (whatever_it_says or row[1] > 1):
+        return None
+    with connection.cursor(row_factory=class_row(Candidate)) as cursor:
+        found = cursor.execute(CANDIDATE + "where candidate_id = %s", (row[2],)).fetchone()
+    return replace(found, published_as=row[0]) if found else None
 
 
 def _with_edition(connection: psycopg.Connection, candidate: Candidate) -> Candidate:

@@ -54,6 +54,9 @@ INDEX_SCORE: dict[str, int | None] = {
     "status_reason": None,
 }
 TABLES = (("k_score", K_SCORE, 1), ("index_score", INDEX_SCORE, 2))
+MODELS = tuple(f"mart_{name}" for name, _, _ in TABLES)  # which make them
+
+Content = dict[tuple[str, ...], dict[str, Any]]  # (table, unit, index of an index score) → column → text
 
 
 def content_sha256(connection: psycopg.Connection, owner: str, owner_id: str) -> str:
@@ -65,12 +68,48 @@ def content_sha256(connection: psycopg.Connection, owner: str, owner_id: str) ->
     )
 
 
-def marts_sha256(connection: psycopg.Connection, period_code: str) -> str:
-    """Checksum that a candidate copied from the marts now would have."""
+def marts_sha256(connection: psycopg.Connection, period_code: str, schema: str = "marts") -> str:
+    """Checksum that a candidate copied from the marts of a schema now would have."""
     return _digest(
-        (name, columns, key_length, _rows(connection, ("marts", name), columns, "period_code", period_code))
+        (name, columns, key_length, _rows(connection, (schema, name), columns, "period_code", period_code))
         for name, columns, key_length in TABLES
     )
+
+
+def said(connection: psycopg.Connection, edition_id: str) -> Content:
+    """What an edition says."""
+    return _content(connection, "publish", "edition_id", edition_id)
+
+
+def made(connection: psycopg.Connection, schema: str, period_code: str) -> Content:
+    """What the marts of a schema say of a period."""
+    return _content(connection, schema, "period_code", period_code)
+
+
+def differences(was: Content, now: Content) -> list[str]:
+    """What is said otherwise now: a line a value, in the text that the checksum is made of."""
+    found = []
+    for key in sorted(was.keys() | now.keys()):
+        where = " ".join(key)
+        if key not in now or key not in was:
+            found.append(f"{where}: {'no such row now' if key in was else 'no such row before'}")
+            continue
+        found += [
+            f"{where} {name}: was {was[key][name]}, is {now[key][name]}"
+            for name in was[key]
+            if was[key][name] != now[key][name]
+        ]
+    return found
+
+
+def _content(connection: psycopg.Connection, schema: str, key: str, value: str) -> Content:
+    return {
+        (name, *map(str, row[:key_length])): {
+            column: _text(part, scale) for (column, scale), part in zip(columns.items(), row, strict=True)
+        }
+        for name, columns, key_length in TABLES
+        for row in _rows(connection, (schema, name), columns, key, value)
+    }
 
 
 def _rows(

@@ -55,7 +55,7 @@ def publish(settings: Settings, period_code: str, by: str) -> Edition:
 
 def _tables(settings: Settings, connection: psycopg.Connection, period: Period, by: str) -> tuple[str, str, bool]:
     row = connection.execute(
-        "select candidate_id from publish.candidate where period_code = %s and calendar_code = %s "
+        "select candidate_id, restates from publish.candidate where period_code = %s and calendar_code = %s "
         "order by created_at desc limit 1",
         (period.code, period.calendar_code),
     ).fetchone()
@@ -63,31 +63,33 @@ def _tables(settings: Settings, connection: psycopg.Connection, period: Period, 
         raise PermanentError(
             f"the period {period} has no candidate: run `hailong candidate --period {period.code}` first"
         )
-    candidate_id = row[0]
+    candidate_id, restates = row
     digest, _ = header(connection, candidate_id)
     standing = connection.execute(
-        "select edition_id, content_sha256 from publish.edition where period_code = %s and calendar_code = %s "
+        "select edition_id, content_sha256, edition_no from publish.edition where period_code = %s and calendar_code = %s "
         "order by edition_no desc limit 1",
         (period.code, period.calendar_code),
     ).fetchone()
-    if standing:
-        if standing[1] == digest:
-            return standing[0], digest, False
+    if standing and standing[1] == digest:
+        return standing[0], digest, False
+    if standing and standing[0] != restates:
         raise PermanentError(
             f"the period {period} has the edition {standing[0]} with other content than candidate {candidate_id}. "
-            "What was said is not overwritten: a correction is a restatement with a reason, signed anew"
+            "What was said is not overwritten: a correction is a restatement, signed anew: "
+            f"`hailong restate --period {period.code} --reason TEXT --by NAME`"
         )
     run = signature(settings, connection, candidate_id)
-    edition_id = f"{period.code}.e1"
+    edition_no = standing[2] + 1 if standing else 1
+    edition_id = f"{period.code}.e{edition_no}"
     connection.execute(
         "insert into publish.edition (edition_id, period_code, calendar_code, period_start, period_end, edition_no, "
         "candidate_id, as_of_batch, rules_sha256, policy_id, metric_version, code_version, content_sha256, "
-        "previous_sha256, gate_run_id, published_by, legal_basis) "
-        "select %s, period_code, calendar_code, period_start, period_end, 1, candidate_id, as_of_batch, rules_sha256, "
+        "previous_sha256, gate_run_id, published_by, legal_basis, supersedes, reason) "
+        "select %s, period_code, calendar_code, period_start, period_end, %s, candidate_id, as_of_batch, rules_sha256, "
         "policy_id, metric_version, code_version, content_sha256, "
-        "(select e.content_sha256 from publish.edition as e order by e.published_at desc limit 1), %s, %s, legal_basis "
-        "from publish.candidate where candidate_id = %s",
-        (edition_id, run.run_id, by, candidate_id),
+        "(select e.content_sha256 from publish.edition as e order by e.published_at desc limit 1), %s, %s, legal_basis, "
+        "restates, reason from publish.candidate where candidate_id = %s",
+        (edition_id, edition_no, run.run_id, by, candidate_id),
     )
     for table, columns in (("k_score", K_COLUMNS), ("index_score", INDEX_COLUMNS), ("parameter", PARAMETER_COLUMNS)):
         target = "edition_parameter" if table == "parameter" else table
@@ -120,13 +122,13 @@ def write_files(settings: Settings, edition_id: str) -> Path:
                 "select name, sha256 from publish.artifact where edition_id = %s", (edition_id,)
             ).fetchall()
         )
-        if recorded and _digests(folder) == recorded:
+        if recorded and digests_of(folder) == recorded:
             return folder
         made = settings.editions / f".{edition_id}.new"
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         render(connection, edition_id, made)
-        digests = _digests(made)
+        digests = digests_of(made)
         if recorded and digests != recorded:
             shutil.rmtree(made)
             raise PermanentError(
@@ -145,7 +147,8 @@ def write_files(settings: Settings, edition_id: str) -> Path:
     return folder
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def digests_of(folder: Path) -> dict[str, str]:
+    """File → SHA-256 of the files that lie in a folder; none when there is no folder."""
     if not folder.is_dir():
         return {}
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -46,13 +46,18 @@ def build(
     full: bool = False,
     officials: bool = False,
     progress: dbt.Progress | None = None,
+    beside: str = "",
+    only: Sequence[str] = (),
+    counted: tuple[int, Sequence[str]] | None = None,
 ) -> BuildResult:
     """Build rules, staging, core, facts and marts from the raw rows with `batch_id <= as_of` (default: all there are).
 
     Looks again at the records that a batch since the last finished build told of, and at the cells and periods they lie
     in. `full` drops and makes all tables again; so does a changed rule set or register, said aloud. Both give the same
     rows. `officials` scores officials again as well, which a full build does anyway and no other (they look at every
-    dossier of a quarter). An `as_of` older than the last finished build goes into scratch schemas and leaves the real ones alone.
+    dossier of a quarter). An `as_of` older than the last finished build goes into scratch schemas and leaves the real ones
+    alone; so does any with `beside`, the prefix of their names, and `only` of these models and what they are made of.
+    `counted`: of what came after a batch only the records that `ops.restated_record` has under these causes.
     TransientError when another build is running; PermanentError when a model, a test or a constraint fails.
     """
     tell = progress or (lambda text: None)
@@ -60,8 +65,10 @@ def build(
     with connect(settings, ROLE, autocommit=True) as connection, _alone(connection):
         _bury_the_killed(connection)
         as_of_batch = _as_of(connection, as_of)
-        prefix = _prefix(connection, as_of_batch)
+        prefix = beside or _prefix(connection, as_of_batch)
         sha256, _ = rules.pack(settings)
+        if only and not beside:
+            raise ValueError("the real tables are built together")
         since = None if full or prefix else increments.since(connection, settings, as_of_batch, sha256, tell)
         build_id = _start(connection, as_of_batch, sha256, since, prefix, settings.timezone)
         told = "full" if since is None else f"what batches after {since} told of"
@@ -72,10 +79,11 @@ def build(
             else:
                 touched = increments.touch(connection, since, as_of_batch)
                 tell(f"build {build_id}: {touched:,} records to look at again")
-            args = _what_is_built(since is not None, officials)
-            reads = dbt.Reads(as_of_batch, since is not None, prefix)
+            args = _what_is_built(since is not None, officials, only)
+            reads = dbt.Reads(as_of_batch, since is not None, prefix, counted)
             run = _dbt(settings, connection, build_id, args, reads, progress)
-            proved = constraints.prove(connection, run.manifest)
+            built = {node.node_id for node in run.nodes} if only else None
+            proved = constraints.prove(connection, run.manifest, built)
         except BaseException as error:
             with suppress(psycopg.OperationalError):  # server gone: the next build finds this one still `running`
                 _finish(connection, build_id, "failed", str(error) or type(error).__name__)
@@ -93,15 +101,13 @@ def build(
     return BuildResult(build_id, as_of_batch, sha256, since is None, since, prefix, seconds, len(run.nodes), proved)
 
 
-def scratch_prefix(as_of_batch: int) -> str:
-    return f"asof_{as_of_batch}_"
-
-
-def drop_scratch(settings: Settings, as_of_batch: int) -> None:
+def drop_scratch(settings: Settings, prefix: str) -> None:
     """Remove the scratch schemas of a past state."""
+    if not prefix:
+        raise ValueError("these are no scratch schemas")
     with connect(settings, ROLE, autocommit=True) as connection, _alone(connection):
         for schema in SCHEMAS:
-            name = sql.Identifier(scratch_prefix(as_of_batch) + schema)
+            name = sql.Identifier(prefix + schema)
             connection.execute(sql.SQL("drop schema if exists {} cascade").format(name))
 
 
@@ -172,7 +178,7 @@ def _prefix(connection: psycopg.Connection, as_of_batch: int) -> str:
     held: int = connection.execute(
         "select coalesce(max(as_of_batch), 0) from ops.build where status = 'succeeded'"
     ).fetchone()[0]  # type: ignore[index]
-    return scratch_prefix(as_of_batch) if as_of_batch < held else ""
+    return f"asof_{as_of_batch}_" if as_of_batch < held else ""
 
 
 def _start(
@@ -193,8 +199,19 @@ def _finish(connection: psycopg.Connection, build_id: int, status: str, message:
     )
 
 
-def _what_is_built(is_increment: bool, officials: bool) -> list[str]:
+def _what_is_built(is_increment: bool, officials: bool, only: Sequence[str]) -> list[str]:
     """Seeds that changed make a full build, so an increment need neither load nor test them again."""
+    if only:
+        made_of = [f"+{model}" for model in only]
+        return [
+            "build",
+            "--exclude-resource-types",
+            "unit_test",
+            "--indirect-selection",
+            "buildable",
+            "--select",
+            *made_of,
+        ]
     if not is_increment:
         return ["build", "--exclude-resource-type", "unit_test"]
     skipped = [SEEDS] if officials else [SEEDS, OFFICIALS]

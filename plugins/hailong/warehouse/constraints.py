@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,12 @@ class Constraint:
         return f"{self.kind} {self.what} on {self.table}"
 
 
-def prove(connection: psycopg.Connection, manifest: Mapping[str, Any]) -> int:
-    """Compare pg_constraint with the manifest; how many constraints were found standing.
+def prove(connection: psycopg.Connection, manifest: Mapping[str, Any], built: Collection[str] | None = None) -> int:
+    """Compare pg_constraint with the manifest, or of it with the models that were built; how many were found standing.
 
     PermanentError names every one that is missing, and also a manifest that declares none.
     """
-    wanted = declared(manifest)
+    wanted = declared(manifest, built)
     if not wanted:
         raise PermanentError("the manifest of the build declares no constraint at all: is it the right rule set?")
     missing = sorted(wanted - present(connection, sorted({constraint.table for constraint in wanted})))
@@ -41,7 +41,7 @@ def prove(connection: psycopg.Connection, manifest: Mapping[str, Any]) -> int:
     return len(wanted)
 
 
-def declared(manifest: Mapping[str, Any]) -> set[Constraint]:
+def declared(manifest: Mapping[str, Any], built: Collection[str] | None = None) -> set[Constraint]:
     """Primary and foreign keys, named checks and not-nulls of every model whose contract is enforced in a table."""
     models = [
         node
@@ -49,6 +49,7 @@ def declared(manifest: Mapping[str, Any]) -> set[Constraint]:
         if node["resource_type"] == "model"
         and node["config"]["materialized"] in ("table", "incremental")
         and node["config"].get("contract", {}).get("enforced")
+        and (built is None or node["unique_id"] in built)
     ]
     names = {_bare(node["relation_name"]): _table(node) for node in models}
     found: set[Constraint] = set()

@@ -28,11 +28,14 @@ _BAD = {"error", "fail", "runtime error"}
 
 @dataclass(frozen=True)
 class Reads:
-    """What a call of dbt reads: raw rows up to a batch, all of them or those that changed; `schema_prefix` as in BuildResult."""
+    """What a call of dbt reads: raw rows up to a batch, all of them or those that changed; `schema_prefix` as in BuildResult,
+    `counted` as in `build`.
+    """
 
     as_of_batch: int = 0
     increment: bool = False
     schema_prefix: str = ""
+    counted: tuple[int, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def run(
         "PYTHONUNBUFFERED": "1",
         "HAILONG_AS_OF_BATCH": str(reads.as_of_batch),
         "HAILONG_INCREMENT": "yes" if reads.increment else "",
+        "HAILONG_COUNTED_SINCE": str(reads.counted[0]) if reads.counted else "",
+        "HAILONG_COUNTED": ",".join(reads.counted[1]) if reads.counted else "",
         "PGOPTIONS": "-c timezone=UTC -c jit=off",  # compiling costs more than it saves on queries of this size
     }
     command = [

@@ -51,6 +51,22 @@ def pack(settings: Settings) -> tuple[str, Path]:
     return sha256, path
 
 
+def unpack(settings: Settings, sha256: str, folder: Path) -> None:
+    """Lay a rule set that was kept into an empty folder. PermanentError when it is gone, or is not what its name says."""
+    path = settings.home / "rules" / f"{sha256}.tar.gz"
+    if not path.is_file():
+        raise PermanentError(
+            f"the rule set {sha256[:12]} is not kept in {path.parent}, so nothing can be built by it: restore that file from "
+            "a backup"
+        )
+    with tarfile.open(path) as archive:
+        archive.extractall(folder, filter="data")
+    if (found := rules_sha256(folder)) != sha256:
+        raise PermanentError(
+            f"the rule set in {path} was changed: its checksum is {found[:12]}…. Restore that file from a backup"
+        )
+
+
 def _archive(rules: Path) -> bytes:
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:

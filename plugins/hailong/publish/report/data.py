@@ -42,6 +42,8 @@ class Header:
     published_by: str
     cutoff_at: datetime
     late_batches: int
+    later_batches: int
+    later_records: int
     requested_by: str
     signed_by: str | None
     signed_at: datetime | None
@@ -187,7 +189,8 @@ HEADER = """
 select
     e.edition_id, e.edition_no, e.supersedes, e.reason, e.period_code, e.period_start, e.period_end, e.policy_id,
     e.legal_basis, e.metric_version, e.as_of_batch, e.rules_sha256, e.code_version, e.content_sha256, e.gate_run_id,
-    e.published_at, e.published_by, c.cutoff_at, c.late_batches, c.requested_by,
+    e.published_at, e.published_by, c.cutoff_at, c.late_batches, c.later_batches, c.later_records,
+    c.requested_by,
     a.decided_by as signed_by, a.decided_at as signed_at, a.warnings_seen
 from publish.edition as e
 inner join publish.candidate as c using (candidate_id)

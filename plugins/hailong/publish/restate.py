@@ -1,0 +1,234 @@
+"""Restatement: a published period said anew, with a reason, and by which cause each number changed.
+
+The states between the two editions are built one by one, so each cause is what really changes when it alone is added, in a
+closed order: records that came late, that were deleted, that were corrected, then other rules, then other code.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from hailong.contracts import load_contracts
+from hailong.errors import PermanentError, UsageError
+from hailong.periods import Period, parse_period
+from hailong.publish import ROLE
+from hailong.publish.candidate import Candidate, copy_restated
+from hailong.publish.checksum import MODELS, Content, made, said
+from hailong.settings import Settings
+from hailong.warehouse import build as building
+from hailong.warehouse import rules
+from hailong.warehouse.connect import connect
+
+PREFIX = "restate_"  # of the scratch schemas, which are gone afterwards
+CAUSES = ("late", "deleted", "corrected", "rule", "code")
+OF_RECORDS = CAUSES[:3]
+Points = dict[
+    tuple[str, str], tuple[Decimal | None, str | None]
+]  # (unit, index or K) → value and status, of K the verdict
+
+NONE: tuple[Decimal | None, str | None] = (None, None)  # no row
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one cause changed of one unit's index (or K). `contribution` is None where a value begins or ends to exist."""
+
+    unit_code: str
+    index_code: str
+    cause: str
+    contribution: Decimal | None
+    status_before: str | None
+    status_after: str | None
+
+
+@dataclass(frozen=True)
+class Restatement:
+    """What a restatement of an edition says, or would say (`candidate` None: a dry run, or nothing changed)."""
+
+    edition_id: str
+    as_of_batch: int
+    differences: tuple[Difference, ...]
+    candidate: Candidate | None
+
+
+@dataclass(frozen=True)
+class _Standing:
+    edition_id: str
+    as_of_batch: int
+    rules_sha256: str
+
+
+def restate(
+    settings: Settings,
+    period_code: str,
+    reason: str,
+    by: str,
+    dry_run: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Restatement:
+    """Compare the newest edition of a period with the newest build, cause by cause; then copy that build as a candidate.
+
+    The candidate goes the way of any other: gate, signature by somebody else, `publish`, which makes it the next edition.
+    PermanentError when the period has no edition, the marts are not those of the rules of today, or a state between cannot
+    be built any more.
+    """
+    if not reason.strip():
+        raise UsageError("a restatement needs a reason that can be read in ten years: --reason 'why'")
+    period = parse_period(settings.rules, period_code)
+    with connect(settings, ROLE) as connection:
+        standing = _standing(connection, period)
+        built_to, built_by = _built(connection, settings)
+        was, now = said(connection, standing.edition_id), made(connection, "marts", period.code)
+    states = _states(settings, period, standing, built_to, built_by, was, now, progress)
+    differences = tuple(_differences(_points(was), _points(now), states))
+    if dry_run or not differences:
+        return Restatement(standing.edition_id, built_to, differences, None)
+    rows = [tuple(vars(difference).values()) for difference in differences]
+    candidate = copy_restated(settings, period, by, standing.edition_id, reason.strip(), now, rows)
+    return Restatement(standing.edition_id, built_to, differences, candidate)
+
+
+def _standing(connection: psycopg.Connection, period: Period) -> _Standing:
+    row = connection.execute(
+        "select edition_id, as_of_batch, rules_sha256 from publish.edition where period_code = %s and calendar_code = %s "
+        "order by edition_no desc limit 1",
+        (period.code, period.calendar_code),
+    ).fetchone()
+    if row is None:
+        raise PermanentError(
+            f"{period} has no edition, so there is nothing to restate: `hailong candidate --period {period.code}`"
+        )
+    return _Standing(*row)
+
+
+def _built(connection: psycopg.Connection, settings: Settings) -> tuple[int, str]:
+    """Batch and rule set of the marts, which must be those of a finished build by the rules of today."""
+    row = connection.execute(
+        "select as_of_batch, rules_sha256, status from ops.build where schema_prefix = '' order by build_id desc limit 1"
+    ).fetchone()
+    if row is None or row[2] != "succeeded" or row[1] != rules.rules_sha256(settings.rules):
+        raise PermanentError(
+            "the marts are not those of a finished build by the rules of today: run `hailong build`, then restate"
+        )
+    return row[0], row[1]
+
+
+def _states(
+    settings: Settings,
+    period: Period,
+    standing: _Standing,
+    built_to: int,
+    built_by: str,
+    was: Content,
+    now: Content,
+    progress: Callable[[str], None] | None,
+) -> list[tuple[str, Content, Content]]:
+    """(cause, before it, after it), in order. What no record and no rule changed is not built: the same gives the same."""
+    since = standing.as_of_batch
+    with _own_rules(settings, standing.rules_sha256) as own, _classified(settings, since, built_to) as kinds:
+
+        def built(as_of: int, counted: tuple[str, ...] | None = None) -> Content:
+            if counted is not None:
+                _knows_causes(own, standing)
+            try:
+                reads = (since, counted) if counted is not None else None
+                building.build(own, as_of=as_of, beside=PREFIX, only=MODELS, counted=reads, progress=progress)
+                with connect(own, building.ROLE) as connection:
+                    return made(connection, f"{PREFIX}marts", period.code)
+            finally:
+                building.drop_scratch(own, PREFIX)
+
+        corrected = now if standing.rules_sha256 == built_by else built(built_to)
+        deleted = built(built_to, OF_RECORDS[:2]) if "corrected" in kinds else corrected
+        late = built(built_to, OF_RECORDS[:1]) if "deleted" in kinds else deleted
+        again = built(since) if since < built_to else late
+    return [
+        ("late", again, late), ("deleted", late, deleted), ("corrected", deleted, corrected), ("rule", corrected, now),
+        ("code", was, again),
+    ]  # fmt: skip
+
+
+@contextmanager
+def _own_rules(settings: Settings, sha256: str) -> Iterator[Settings]:
+    with tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
+        rules.unpack(settings, sha256, Path(folder))
+        yield replace(settings, rules=Path(folder))
+
+
+def _knows_causes(own: Settings, standing: _Standing) -> None:
+    if "HAILONG_COUNTED" not in (own.rules / "macros" / "as_of.sql").read_text(encoding="utf-8"):
+        raise PermanentError(
+            f"the rule set of {standing.edition_id} cannot count records by what happened to them: it was made before that was "
+            "possible, so its differences cannot be told apart by cause"
+        )
+
+
+@contextmanager
+def _classified(settings: Settings, since: int, until: int) -> Iterator[set[str]]:
+    """While it lasts `ops.restated_record` says what happened to each record between two batches; the kinds that occur."""
+    with connect(settings, building.ROLE) as connection:
+        for feed in load_contracts(settings.contracts):
+            connection.execute(
+                sql.SQL(
+                    "insert into ops.restated_record (since_batch, until_batch, feed, record_key, cause) "
+                    "select %(since)s, %(until)s, %(feed)s, came.record_key, case "
+                    "when not exists (select 1 from {raw} as old where old.record_key = came.record_key "
+                    "and old.batch_id <= %(since)s) then 'late' when came.op <> 'upsert' then 'deleted' else 'corrected' end "
+                    "from (select distinct on (record_key) record_key, op from {raw} "
+                    "where batch_id > %(since)s and batch_id <= %(until)s order by record_key, batch_id desc) as came "
+                    "on conflict do nothing"
+                ).format(raw=sql.Identifier("raw", feed)),
+                {"since": since, "until": until, "feed": feed},
+            )
+        kinds = connection.execute(
+            "select distinct cause from ops.restated_record where since_batch = %s and until_batch = %s", (since, until)
+        ).fetchall()
+    try:
+        yield {kind for (kind,) in kinds}
+    finally:
+        with connect(settings, building.ROLE) as connection:
+            connection.execute(
+                "delete from ops.restated_record where since_batch = %s and until_batch = %s", (since, until)
+            )
+
+
+def _points(content: Content) -> Points:
+    found: Points = {}
+    for (table, unit, *index), row in content.items():
+        if table == "index_score":
+            found[unit, index[0]] = (_number(row["value"]), row["status"])
+        else:
+            found[unit, "K"] = (_number(row["k"]), row["verdict"] or row["status"])
+    return found
+
+
+def _number(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _differences(was: Points, now: Points, states: list[tuple[str, Content, Content]]) -> Iterator[Difference]:
+    steps = [(cause, _points(before), _points(after)) for cause, before, after in states]
+    for key in sorted({key for _, before, after in steps for key in before.keys() | after.keys()}):
+        total, is_whole = Decimal(0), True
+        for cause, before, after in steps:
+            (value_before, status_before), (value_after, status_after) = before.get(key, NONE), after.get(key, NONE)
+            if (value_before, status_before) == (value_after, status_after):
+                continue
+            both = value_before is not None and value_after is not None
+            step = value_after - value_before if value_before is not None and value_after is not None else None
+            total, is_whole = total + (step or 0), is_whole and (both or value_before is value_after)
+            yield Difference(*key, cause, step, status_before, status_after)
+        (old, _), (new, _) = was.get(key, NONE), now.get(key, NONE)
+        if is_whole and old is not None and new is not None and total != new - old:
+            raise PermanentError(
+                f"the causes do not add up for {' '.join(key)}: {total} of {new - old}. A build gave other rows the second "
+                "time: `hailong verify` the edition, and look for raw rows that were changed"
+            )

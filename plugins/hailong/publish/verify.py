@@ -1,0 +1,207 @@
+"""Verification: is what was said still stored as it was signed, and do its own rules and raw rows still give it?
+
+`verify` changes nothing that was said. What an administrator can do past every trigger (rows, files, whole editions) it finds,
+except the removal of the newest edition together with its folder: keep checksums elsewhere too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+from psycopg.rows import class_row
+
+from hailong.errors import PermanentError
+from hailong.publish.checksum import MODELS, Content, content_sha256, differences, made, said
+from hailong.publish.edition import digests_of
+from hailong.settings import Settings
+from hailong.warehouse import build as building
+from hailong.warehouse import rules
+from hailong.warehouse.connect import connect
+
+ROLE = "hailong_reader"
+PREFIX = "verify_"  # of the scratch schemas, which are gone afterwards
+SHOWN = 5  # differences that a line tells; the rest are counted
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. `against`: what speaks against it, empty when nothing does."""
+
+    subject: str
+    what: str
+    against: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that was looked at. `told`: what the rules of today would give, which speaks against nothing."""
+
+    checks: tuple[Check, ...]
+    told: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        return not any(check.against for check in self.checks)
+
+
+@dataclass(frozen=True)
+class _Edition:
+    edition_id: str
+    period_code: str
+    candidate_id: str
+    as_of_batch: int
+    rules_sha256: str
+    content_sha256: str
+    previous_sha256: str | None
+    timezone: str | None
+
+
+def verify(
+    settings: Settings,
+    edition_id: str | None = None,
+    chain: bool = False,
+    current_rules: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Verification:
+    """Compare an edition with its signature, its files, and what its own rule set makes of the raw rows it was made of.
+
+    `chain` looks at every edition's stored rows, signature and files, and at their order; nothing is built for that.
+    `current_rules` also builds the same raw rows by the rules of today. PermanentError when there is no such edition, or
+    when its rule set or its raw rows are not kept any more.
+    """
+    with connect(settings, ROLE) as connection:
+        connection.execute("set transaction isolation level repeatable read")
+        editions = _editions(connection)
+        asked = _asked(editions, edition_id) if edition_id else None
+        looked_at = editions if chain else [asked] if asked else []
+        checks = [check for edition in looked_at for check in _stored(connection, settings, edition)]
+        if chain:
+            checks += _chain(settings, editions)
+        was = said(connection, asked.edition_id) if asked else {}
+    told: tuple[str, ...] = ()
+    if asked:
+        again = differences(was, _made_again(settings, asked, asked.rules_sha256, progress))
+        checks.append(Check(asked.edition_id, "its own rules and raw rows give it again", _shortened(again)))
+        if current_rules:
+            today = differences(was, _made_again(settings, asked, None, progress))
+            told = (f"The rules of today would give {_shortened(today) or 'the same'}.",)
+    return Verification(tuple(checks), told)
+
+
+def _editions(connection: psycopg.Connection) -> list[_Edition]:
+    with connection.cursor(row_factory=class_row(_Edition)) as cursor:
+        return cursor.execute(
+            "select e.edition_id, e.period_code, e.candidate_id, e.as_of_batch, e.rules_sha256, e.content_sha256, "
+            "e.previous_sha256, b.timezone from publish.edition as e inner join publish.candidate as c using (candidate_id) "
+            "left join ops.build as b on c.build_id = b.build_id order by e.published_at, e.edition_id"
+        ).fetchall()
+
+
+def _asked(editions: list[_Edition], edition_id: str) -> _Edition:
+    for edition in editions:
+        if edition.edition_id == edition_id:
+            return edition
+    newest = ", ".join(edition.edition_id for edition in editions[:-6:-1])
+    raise PermanentError(f"no edition '{edition_id}'; the newest are: {newest or 'there is none yet'}")
+
+
+def _stored(connection: psycopg.Connection, settings: Settings, edition: _Edition) -> list[Check]:
+    """What can be said of an edition from what is stored: its rows, the copy that was signed, the signature, its files."""
+    name, digest = edition.edition_id, edition.content_sha256
+    found = content_sha256(connection, "edition", name)
+    copied = content_sha256(connection, "candidate", edition.candidate_id)
+    signature = connection.execute(
+        "select a.decision, a.content_sha256, a.decided_by = c.requested_by from publish.approval as a "
+        "inner join publish.candidate as c using (candidate_id) inner join publish.edition as e using (candidate_id) "
+        "where e.edition_id = %s and a.decided_at <= e.published_at order by a.decided_at desc limit 1",
+        (name,),
+    ).fetchone()
+    if signature is None:
+        unsigned = "nobody signed it before it was published"
+    elif signature[0] != "approved":
+        unsigned = "it was refused before it was published"
+    elif signature[1] != digest:
+        unsigned = f"what was signed is {signature[1][:16]}…"
+    else:
+        unsigned = "who asked for it signed it" if signature[2] else ""
+    recorded: dict[str, str] = dict(
+        connection.execute("select name, sha256 from publish.artifact where edition_id = %s", (name,)).fetchall()
+    )
+    return [
+        Check(name, "its rows are those that were published", "" if found == digest else f"they are {found[:16]}… now"),
+        Check(name, "the copy that was signed is as it was", "" if copied == digest else f"it is {copied[:16]}… now"),
+        Check(name, "it was signed at this checksum by somebody else", unsigned),
+        Check(name, "its files are those recorded", _files(recorded, digests_of(settings.editions / name))),
+    ]
+
+
+def _files(recorded: dict[str, str], found: dict[str, str]) -> str:
+    if not recorded:
+        return "none are recorded: `hailong publish` finishes what a killed run left"
+    kinds = {
+        "missing": recorded.keys() - found.keys(),
+        "never recorded": found.keys() - recorded.keys(),
+        "changed": {name for name in recorded.keys() & found.keys() if recorded[name] != found[name]},
+    }
+    return "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in kinds.items() if names)
+
+
+def _chain(settings: Settings, editions: list[_Edition]) -> list[Check]:
+    """Each edition names the checksum of the one published before it; each folder belongs to an edition."""
+    checks, before = [], None
+    for edition in editions:
+        named = edition.previous_sha256
+        broken = "" if named == before else f"it names {_short(named)}, and before it stands {_short(before)}"
+        checks.append(Check(edition.edition_id, "it follows the edition that it names", broken))
+        before = edition.content_sha256
+    known = {edition.edition_id for edition in editions}
+    folders = settings.editions.iterdir() if settings.editions.is_dir() else []
+    strangers = sorted(path.name for path in folders if path.name not in known and not path.name.startswith("."))
+    checks.append(Check("editions", "every folder belongs to an edition", ", ".join(strangers)))
+    return checks
+
+
+def _short(digest: str | None) -> str:
+    return f"{digest[:16]}…" if digest else "none"
+
+
+def _made_again(
+    settings: Settings, edition: _Edition, sha256: str | None, progress: Callable[[str], None] | None
+) -> Content:
+    """What a rule set (None: that of today) makes of an edition's raw rows, in schemas that are dropped again."""
+    _kept(settings, edition)
+    with tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
+        past = replace(settings, timezone=edition.timezone or settings.timezone)
+        if sha256:
+            rules.unpack(settings, sha256, Path(folder))
+            past = replace(past, rules=Path(folder))
+        try:
+            building.build(past, as_of=edition.as_of_batch, beside=PREFIX, only=MODELS, progress=progress)
+            with connect(settings, building.ROLE) as connection:
+                return made(connection, f"{PREFIX}marts", edition.period_code)
+        finally:
+            building.drop_scratch(settings, PREFIX)
+
+
+def _kept(settings: Settings, edition: _Edition) -> None:
+    with connect(settings, ROLE) as connection:
+        gone = connection.execute(
+            "select string_agg(distinct feed, ', ' order by feed), max(purged_at) from ops.purge where batch_id <= %s",
+            (edition.as_of_batch,),
+        ).fetchone()
+    if gone and gone[0]:
+        raise PermanentError(
+            f"{edition.edition_id} cannot be made again: of {gone[0]} raw rows that may belong to it were purged when their "
+            f"retention had passed, last on {gone[1]:%d/%m/%Y} (ops.purge). `hailong verify --chain` looks at what is stored"
+        )
+
+
+def _shortened(found: list[str]) -> str:
+    if not found:
+        return ""
+    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{len(found)} other values: {'; '.join(found[:SHOWN])}{more}"

@@ -1,0 +1,150 @@
+"""A published period said anew: what changed by which cause, the way to the next edition, and the one before as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from hailong.errors import PermanentError, UsageError
+from hailong.publish import candidate, edition
+from hailong.publish.approval import approve
+from hailong.publish.restate import Restatement, restate
+from hailong.publish.verify import verify
+from hailong.settings import Settings
+from hailong.warehouse.build import build
+from hailong.warehouse.connect import connect
+from tests.integration.test_build import dossier, query, unit
+from tests.integration.test_increments import CODES, load
+from tests.integration.test_publish import gate_says
+
+pytestmark = pytest.mark.slow
+
+PERIOD = "2026-10"
+ON_TIME, LATE = "2026-10-08 10:00+07", "2026-10-12 10:00+07"
+REASON = "Đơn vị nộp bù hồ sơ"
+
+
+@dataclass
+class Road:
+    settings: Settings
+    first: edition.Edition
+    files: dict[str, str]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def say(settings: Settings, candidate_id: str) -> edition.Edition:
+    gate_says(settings, candidate_id, "pass")
+    approve(settings, candidate_id, "signer")
+    return edition.publish(settings, PERIOD, "engineer")
+
+
+@pytest.fixture(scope="module")
+def road(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Road:
+    """October is published; then, for U0, two dossiers come late, one is deleted and one corrected; then a rule changes."""
+    settings = new_warehouse(HAILONG_SIGNERS="signer")
+    load(settings, "unit_register", dict(unit(name) for name in ("U0", "U1")))
+    load(settings, "code_map", dict(CODES))
+    for name in ("S0", "S1"):
+        results = [ON_TIME] * 8 + [LATE] * 2
+        load(settings, "dossier", dict(dossier(f"{name}-{n}", name, result) for n, result in enumerate(results)))
+    load(settings, "rating", {})
+    load(settings, "portal_evaluation", {})
+    build(settings)
+    first = say(settings, candidate.create(settings, PERIOD, "engineer").candidate_id)
+    files = digests(first.folder)
+    load(settings, "dossier", dict(dossier(f"S0-late-{n}", "S0", LATE) for n in range(2)))
+    load(settings, "dossier", {"S0-0": None})
+    load(settings, "dossier", dict([dossier("S0-9", "S0", ON_TIME)]))
+    folder = tmp_path_factory.mktemp("rules") / "rules"
+    shutil.copytree(settings.rules, folder, ignore=shutil.ignore_patterns("target", "logs"))
+    parameters = folder / "seeds" / "scoring_policy_parameter.csv"
+    told = parameters.read_text(encoding="utf-8")
+    parameters.write_text(told.replace(",a_point_within_grace,0,", ",a_point_within_grace,1,", 1), encoding="utf-8")
+    settings = replace(settings, rules=folder)
+    build(settings)
+    return Road(settings, first, files)
+
+
+@pytest.fixture(scope="module")
+def restated(road: Road) -> Restatement:
+    return restate(road.settings, PERIOD, REASON, "engineer")
+
+
+def test_a_correction_without_a_restatement_is_refused(road: Road) -> None:
+    other = candidate.create(road.settings, PERIOD, "engineer")
+    gate_says(road.settings, other.candidate_id, "pass")
+    approve(road.settings, other.candidate_id, "signer")
+    with pytest.raises(PermanentError, match=r"not overwritten: .*`hailong restate --period 2026-10"):
+        edition.publish(road.settings, PERIOD, "engineer")
+    with pytest.raises(UsageError, match="needs a reason"):
+        restate(road.settings, PERIOD, " ", "engineer")
+    with pytest.raises(PermanentError, match=r"2026-08 .*has no edition"):
+        restate(road.settings, "2026-08", REASON, "engineer")
+    assert query(road.settings, "select count(*) from publish.edition") == [(1,)]
+
+
+def test_each_cause_changes_what_it_alone_changes_and_they_add_up(road: Road, restated: Restatement) -> None:
+    values = [
+        Decimal(n).quantize(Decimal("1e-15"))
+        for n in (Decimal(8) / 10, Decimal(8) / 12, Decimal(7) / 11, Decimal(8) / 11, 1)
+    ]
+    causes = ("late", "deleted", "corrected", "rule")
+    expected = {
+        ("U0", "A", cause): after - before for cause, before, after in zip(causes, values, values[1:], strict=False)
+    } | {("U1", "A", "rule"): Decimal("0.2")}
+    found = {(d.unit_code, d.index_code, d.cause): d.contribution for d in restated.differences}
+    assert found == expected
+    assert sum(value for (name, _, _), value in found.items() if name == "U0" and value) == Decimal("0.2")
+    assert {(d.status_before, d.status_after) for d in restated.differences} == {("scored", "scored")}
+    left = "select count(*) from ops.restated_record union all select count(*) from pg_namespace where nspname like 'restate%'"
+    assert query(road.settings, left) == [(0,), (0,)]
+
+
+def test_a_dry_run_leaves_nothing_and_a_signed_restatement_is_the_next_edition(
+    road: Road, restated: Restatement
+) -> None:
+    settings, made = road.settings, restated.candidate
+    assert made is not None and restated.edition_id == f"{PERIOD}.e1"
+    second = say(settings, made.candidate_id)
+    assert second.created and second.edition_id == f"{PERIOD}.e2"
+    header = "select edition_no, supersedes, reason, candidate_id from publish.edition order by edition_no"
+    assert query(settings, header) == [
+        (1, None, None, f"{PERIOD}.c1"), (2, f"{PERIOD}.e1", REASON, made.candidate_id),
+    ]  # fmt: skip
+    diff = (
+        "select unit_code, index_code, cause, contribution, was::float, now::float from publish.edition_diff "
+        f"where edition_id = '{PERIOD}.e2'"
+    )
+    assert sorted(query(settings, diff)) == sorted(
+        (d.unit_code, d.index_code, d.cause, d.contribution, 0.8, 1.0) for d in restated.differences
+    )
+    latest = "select distinct edition_id from publish.k_score_latest"
+    assert query(settings, latest) == [(f"{PERIOD}.e2",)]
+    # The first is as it was, in tables and files, and both can be read.
+    assert digests(road.first.folder) == road.files
+    assert verify(settings, chain=True).holds
+    assert query(
+        settings,
+        "select value::float from publish.index_score where edition_id = '2026-10.e1' and index_code = 'A' and unit_code = 'U0'",
+    ) == [(0.8,)]
+    # Nothing more to say: no other candidate, no other edition.
+    counted = "select count(*) from publish.candidate"
+    before = query(settings, counted)
+    assert candidate.create(settings, PERIOD, "engineer").published_as == f"{PERIOD}.e2"
+    again = restate(settings, PERIOD, REASON, "engineer")
+    assert (again.differences, again.candidate) == ((), None)
+    assert query(settings, counted) == before
+    with (
+        connect(settings, "hailong_publisher") as connection,
+        pytest.raises(Exception, match=r"append-only|permission denied"),
+    ):
+        connection.execute("delete from publish.candidate_difference")
