@@ -21,7 +21,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     tags=["build"],
-    default_args={"owner": "data-engineering", "retries": 1, "retry_delay": timedelta(minutes=10)},
+    default_args={"owner": "data-engineering", "retries": 6, "retry_delay": timedelta(minutes=10)},
 ):
     build = HailongOperator(task_id="build", command=["build", "--json"], execution_timeout=timedelta(hours=4))
     gate = HailongOperator(task_id="gate", command=["gate", "--landed"], execution_timeout=timedelta(hours=1))

@@ -2,10 +2,9 @@
 
 from datetime import timedelta
 
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Param, TriggerRule
+from airflow.sdk import DAG, Param
 
-from hailong.airflow_tasks import HailongOperator, RecordAnswer, SignOff
+from hailong.airflow_tasks import HailongOperator, publish_when_signed
 from hailong.settings import Settings
 
 DOC = """### Publish one period
@@ -14,7 +13,7 @@ not sign. The sign-off waits for one of `HAILONG_SIGNERS`; the answer is copied 
 of the candidate and the warnings shown, because Airflow forgets it when the task is cleared. A rejected candidate is
 recorded and nothing is published. When the period's newest edition already says exactly this, the run ends at once.
 
-No schedule: `watch__deadline` says daily which period is due. A correction of a published period is a restatement.
+No schedule: `watch__deadline` says daily which period is due. A published period is corrected by `restate__period`.
 """
 PERIOD = "{{ params.period }}"
 REQUESTER = "{{ dag_run.triggering_user_name or 'airflow' }}"
@@ -25,8 +24,8 @@ BODY = """**Bản trình ký {{ ti.xcom_pull('candidate')['candidate_id'] }}** �
 Mã kiểm tra nội dung (SHA-256): `{{ ti.xcom_pull('candidate')['content_sha256'] }}`
 
 {% set copied = ti.xcom_pull('candidate') -%}
-Số liệu: các đợt nạp đến {{ copied.as_of_batch }}, trong đó {{ copied.late_batches }} đợt nạp sau thời điểm chốt. Về sau, không \
-có trong bản này: {{ copied.later_records }} bản ghi ({{ copied.later_batches }} đợt nạp).
+Số liệu: các đợt nạp đến {{ copied.as_of_batch }}, trong đó {{ copied.late_batches }} đợt nạp sau thời điểm chốt. Về sau, \
+đến lúc lập bản trình, không có trong bản này: {{ copied.later_records }} bản ghi của mọi kỳ ({{ copied.later_batches }} đợt nạp).
 
 {% set gate = ti.xcom_pull('gate') or {} -%}
 Kết quả kiểm tra chất lượng: **{{ gate.disposition }}** ({{ gate.run_id }})
@@ -54,27 +53,25 @@ with DAG(
             type="string",
             pattern=r"^\d{4}(-(0[1-9]|1[0-2]|Q[1-4]))?$",
             description="A month 2026-10, a quarter 2026-Q4 or a year 2026",
-        )
+        ),
+        "late": Param(
+            False,
+            type="boolean",
+            description="Count what came after the cut-off too: what repairs a candidate that was stopped or refused",
+        ),
     },
 ):
     candidate = HailongOperator(
         task_id="candidate",
-        command=["candidate", "--json"],
+        command=["candidate", "--json", "{{ '--late' if params.late else '' }}"],
         options={"--period": PERIOD, "--by": REQUESTER},
         skip_when="published_as",
     )
-    gate = HailongOperator(task_id="gate", command=["gate", "--json"], options={"--period": PERIOD})
-    sign_off = SignOff(task_id="sign_off", subject=f"Ký duyệt kết quả kỳ {PERIOD}: {CANDIDATE}", body=BODY)
-    approved = EmptyOperator(task_id="approved")
-    # Not directly below the sign-off: a rejection skips what is, and a rejection must be recorded too.
-    record = RecordAnswer(task_id="record", trigger_rule=TriggerRule.NONE_FAILED)
-    publish = HailongOperator(
-        task_id="publish", command=["publish", "--json"], options={"--period": PERIOD, "--by": REQUESTER}
+    publish_when_signed(
+        candidate,
+        PERIOD,
+        REQUESTER,
+        subject=f"Ký duyệt kết quả kỳ {PERIOD}: {CANDIDATE}",
+        body=BODY,
+        reports=f"{Settings.load().home}/reports/{PERIOD}",
     )
-    report = HailongOperator(
-        task_id="report",
-        command=["report"],
-        options={"--period": PERIOD, "--out": f"{Settings.load().home}/reports/{PERIOD}"},
-    )
-    candidate >> gate >> sign_off >> approved >> record >> publish >> report
-    approved >> publish

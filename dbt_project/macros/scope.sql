@@ -45,11 +45,12 @@
 
 {#
   Rows lie in the order of their days, and their index begins with the day: the days come first, as an array, which each branch
-  of a view takes to its index; which units of those days is asked of what was found there.
+  of a view takes to its index; which units of those days is asked of what was found there. "Is true" keeps that from becoming a
+  join: how many cells were touched is known to no statistics, and a loop over them would look at each for every row.
 #}
 {% macro in_touched_cells(unit, day, kinds) -%}
     {{ day }} = any(array({{ touched_days(kinds) }}))
-    and ({{ unit }}, {{ day }}) in ({{ touched_cells(kinds) }})
+    and (({{ unit }}, {{ day }}) in ({{ touched_cells(kinds) }})) is true
 {%- endmacro %}
 
 {# Days on which a rating changed, or the dossier of one. #}

@@ -273,13 +273,16 @@ class Header:
     as_of_batch: int
     late_batches: int
     content_sha256: str
+    scope_units: list[str] | None
+    dossiers: int | None
+    unknown_unit_dossiers: int | None
 
 
 def read_header(connection: psycopg.Connection, candidate_id: str) -> Header:
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(
             "select candidate_id, period_code, period_start, period_end, policy_id, as_of_batch, late_batches, "
-            "content_sha256 from publish.candidate where candidate_id = %s",
+            "content_sha256, scope_units, dossiers, unknown_unit_dossiers from publish.candidate where candidate_id = %s",
             (candidate_id,),
         ).fetchone()
     if row is None:
@@ -307,12 +310,7 @@ def read(connection: psycopg.Connection, header: Header) -> Subject:
         "select * from publish.candidate_index_score where candidate_id = %(candidate_id)s order by unit_code, index_code",
         header,
     )
-    scope = {
-        row["unit_code"]
-        for row in _rows(
-            connection, "select unit_code from core.core_unit_window where period_code = %(period_code)s", header
-        )
-    }
+    scope = set(header.scope_units or ())
     by_unit: dict[str, dict[str, dict[str, Any]]] = {}
     for row in indices:
         by_unit.setdefault(row["unit_code"], {})[row["index_code"]] = row
@@ -323,7 +321,7 @@ def read(connection: psycopg.Connection, header: Header) -> Subject:
             "index_score": Target(_frame(_judge_indices(indices, header, parameters)), ("unit_code", "index_code")),
             "units": Target(_frame(_units(scores, by_unit, scope)), ("unit_code",)),
             "groups": Target(_frame(_groups(scores)), ("peer_group",), required=False),
-            "header": Target(_frame([_summary(connection, header, scores, parameters, digest)]), ("candidate_id",)),
+            "header": Target(_frame([_summary(header, scores, parameters, digest)]), ("candidate_id",)),
             "ledger": Target(_frame(_ledger(connection, header)), ("batch",)),
             "volume": Target(_frame(_volume(connection, by_unit, header)), ("unit_code",), required=False),
         }
@@ -485,18 +483,11 @@ def _groups(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _summary(
-    connection: psycopg.Connection,
     header: Header,
     scores: list[dict[str, Any]],
     parameters: dict[str, str],
     digest: str,
 ) -> dict[str, Any]:
-    counted = _rows(
-        connection,
-        "select count(*) as dossiers, count(*) filter (where resolving_unit_code is null) as unknown from core.core_dossier "
-        "where result_on >= %(period_start)s and result_on < %(period_end)s and batch_id <= %(as_of_batch)s",
-        header,
-    )[0]
     due = [row for row in scores if row["status"] in ("scored", "incomplete")]
     return {
         "candidate_id": header.candidate_id,
@@ -504,8 +495,8 @@ def _summary(
         "has_parameters": {"k_threshold", "k_equal", "k_scale"} <= set(parameters),
         "late_batches": header.late_batches,
         "incomplete_share": sum(row["status"] == "incomplete" for row in due) / max(len(due), 1),
-        "dossiers": counted["dossiers"],
-        "unknown_unit_share": counted["unknown"] / max(counted["dossiers"], 1),
+        "dossiers": header.dossiers,
+        "unknown_unit_share": (header.unknown_unit_dossiers or 0) / max(header.dossiers or 0, 1),
     }
 
 

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from hailong.settings import PROJECT
@@ -25,7 +26,8 @@ TRANSIENT_EXIT = 75  # EX_TEMPFAIL: what the command line ends with on a Transie
 class HailongOperator(BaseOperator):
     """Runs `hailong COMMAND… --option value…` in its own process; returns the JSON object it prints last, if any.
 
-    An option whose value is empty is left out. Retried only after a transient failure (or when the process was killed):
+    An option whose value is empty is left out, and so is an empty part of the command. Retried only after a transient failure
+    (or when the process was killed):
     everything else would fail in the same way again. `skip_when` names a key of the answer: when it is set there, the
     rest of the DAG is skipped, because there is nothing to do. `source` is the system that the command reads, and the kind of
     its connector: where the environment has no address of it, Airflow's connection of that name is asked.
@@ -51,7 +53,7 @@ class HailongOperator(BaseOperator):
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any] | None:
-        arguments = [*self.command]
+        arguments = [part for part in self.command if part]
         for name, value in self.options.items():
             if value not in ("", "None"):
                 arguments += [name, value]
@@ -130,6 +132,8 @@ class RecordAnswer(HailongOperator):
         candidate = pull(task_ids="candidate")
         if candidate.get("published_as"):
             raise AirflowSkipException(f"nobody was asked: {candidate['published_as']} says exactly this already")
+        if candidate.get("unchanged"):
+            raise AirflowSkipException(f"nobody was asked: nothing of {candidate['edition_id']} changed")
         answer, gate = pull(task_ids="sign_off", key="answer"), pull(task_ids="gate") or {}
         if not answer or not answer.get("by"):
             raise AirflowFailException("the sign-off has no answer by a named user: nothing is recorded or published")
@@ -139,6 +143,23 @@ class RecordAnswer(HailongOperator):
             "approve", candidate["candidate_id"], "--by", answer["by"], "--channel", "airflow", *verdict, *seen, "--json",
         ]  # fmt: skip
         return super().execute(context)
+
+
+def publish_when_signed(
+    candidate: HailongOperator, period: str, requester: str, subject: str, body: str, reports: str
+) -> None:
+    """What follows the task `candidate`: gate, a signature by somebody else, the record of it, publication, report."""
+    gate = HailongOperator(task_id="gate", command=["gate", "--json"], options={"--period": period})
+    sign_off = SignOff(task_id="sign_off", subject=subject, body=body)
+    approved = EmptyOperator(task_id="approved")
+    # Not directly below the sign-off: a rejection skips what is, and a rejection must be recorded too.
+    record = RecordAnswer(task_id="record", trigger_rule=TriggerRule.NONE_FAILED)
+    publish = HailongOperator(
+        task_id="publish", command=["publish", "--json"], options={"--period": period, "--by": requester}
+    )
+    report = HailongOperator(task_id="report", command=["report"], options={"--period": period, "--out": reports})
+    candidate >> gate >> sign_off >> approved >> record >> publish >> report
+    approved >> publish
 
 
 def _signers() -> list[str]:

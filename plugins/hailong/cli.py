@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hailong import __version__
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
@@ -299,13 +300,20 @@ def build(
 def candidate(
     period: PeriodOption,
     by: Annotated[str | None, typer.Option(help="Who asks for it; default the login name.")] = None,
+    late: Annotated[
+        bool,
+        typer.Option(
+            "--late",
+            help="Count what came after the cut-off too: what repairs a candidate that was stopped or refused.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Copy one closed period as it was at its cut-off: the copy that the gate, the reviewer and the signature look at."""
     from hailong.publish.candidate import create
 
     with _progress() as tell:
-        found = create(Settings.load(), _period(period), by or _login(), progress=tell)
+        found = create(Settings.load(), _period(period), by or _login(), late=late, progress=tell)
     _show(found, as_json)
 
 
@@ -371,9 +379,15 @@ def restate(
     with _progress() as tell:
         found = run(Settings.load(), _period(period), reason, by, dry_run=dry_run, progress=tell)
     if as_json:
-        told = {"edition_id": found.edition_id, "as_of_batch": found.as_of_batch}
-        candidate = vars(found.candidate) if found.candidate else {}
-        _print_json(told | candidate | {"differences": [vars(difference) for difference in found.differences]})
+        told: dict[str, Any] = {
+            "edition_id": found.edition_id,
+            "as_of_batch": found.as_of_batch,
+            "changed": found.changed,
+        }
+        told |= {"unchanged": found.unchanged} | (vars(found.candidate) if found.candidate else {})
+        if dry_run:
+            told["differences"] = [vars(difference) for difference in found.differences]
+        _print_json(told)
         return
     table = Table("unit", "index", "cause", "change", "before it", "after it", box=None)
     for difference in found.differences:
@@ -384,8 +398,12 @@ def restate(
         )  # fmt: skip
     if found.differences:
         out.print(table)
-    else:
+    elif found.unchanged:
         out.print(f"The newest build (batches up to {found.as_of_batch}) says what {found.edition_id} says.")
+    else:
+        out.print(f"Every index of {found.edition_id} keeps its value; what they are counted from changed:")
+        for line in found.otherwise[:20]:
+            out.print(f"  {line}", markup=False)
     if found.candidate:
         out.print(found.candidate.message)
         out.print(
@@ -446,15 +464,13 @@ def verify(
     else:
         table = Table("", "edition", "what was looked at", "what speaks against it", box=None)
         for check in found.checks:
-            table.add_row("[red]✗[/]" if check.against else "[green]✓[/]", check.subject, check.what, check.against)
+            mark = "[red]✗[/]" if check.against else "[green]✓[/]"
+            table.add_row(mark, check.subject, check.what, Text(check.against))
         out.print(table)
         for line in found.told:
             out.print(line, markup=False)
     if not found.holds:
-        raise PermanentError(
-            "something was changed after it was said: do not make it again or overwrite it; find out who did, and restore "
-            "database and folder from a backup (docs/runbook.md)"
-        )
+        raise PermanentError(found.way_out)
 
 
 @app.command(epilog=example("hailong status"))
@@ -480,7 +496,8 @@ def status(
         rows = feed_status(connection, load_contracts(settings.contracts), datetime.now(UTC))
     with connect(settings, role="hailong_reader") as connection:
         build_row = connection.execute(
-            "select build_id, as_of_batch, status, finished_at from ops.build order by build_id desc limit 1"
+            "select build_id, as_of_batch, status, finished_at from ops.build where schema_prefix = '' "
+            "order by build_id desc limit 1"
         ).fetchone()
         editions = connection.execute(
             "select edition_id, published_at, published_by, content_sha256 from publish.edition order by published_at"

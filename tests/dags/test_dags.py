@@ -23,7 +23,7 @@ COUNTED = (  # event feeds with a cursor: what is gone is found by absence
     "unit_action", "unit_explanation",
 )  # fmt: skip
 DAG_IDS = {
-    "build__warehouse", "publish__period", "watch__deadline",
+    "build__warehouse", "publish__period", "restate__period", "watch__deadline",
     *(f"ingest__{feed}" for feed in FEEDS), *(f"census__{feed}" for feed in COUNTED),
 }  # fmt: skip
 TAGS = {"ingest", "census", "event", "register", "build", "publish", "watch", "blocks-25th"}
@@ -79,7 +79,7 @@ def test_parsing_the_dags_imports_nothing_heavy(described: dict[str, Any]) -> No
 
 def test_dag_files_are_thin_and_import_only_the_sdk_and_light_modules() -> None:
     files = sorted((PROJECT / "dags").glob("*.py"))
-    assert [path.name for path in files] == ["build.py", "ingest.py", "publish.py", "watch_deadline.py"]
+    assert [path.name for path in files] == ["build.py", "ingest.py", "publish.py", "restate.py", "watch_deadline.py"]
     allowed = ("airflow.sdk", "airflow.providers.standard.", "datetime", "hailong.")
     for path in files:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -99,7 +99,7 @@ def test_every_dag_says_who_owns_it_and_what_it_is(described: dict[str, Any]) ->
 
 def test_every_schedule_is_in_local_time(described: dict[str, Any]) -> None:
     for dag_id, dag in described["dags"].items():
-        if dag_id == "publish__period":
+        if dag_id in ("publish__period", "restate__period"):
             assert dag["cron"] is None
         else:
             assert dag["cron"] and dag["timezone"] == "Asia/Ho_Chi_Minh", dag_id
@@ -119,9 +119,14 @@ def test_registers_come_before_events_and_events_before_the_build(described: dic
     assert max(map(minute, censuses)) < minute("watch__deadline")
 
 
-def test_the_sign_off_stands_between_gate_and_edition_and_names_who_may_sign(described: dict[str, Any]) -> None:
-    dag = described["dags"]["publish__period"]
-    assert dag["params"] == ["period"]
+@pytest.mark.parametrize(
+    ("dag_id", "params"), [("publish__period", ["late", "period"]), ("restate__period", ["period", "reason"])]
+)
+def test_the_sign_off_stands_between_gate_and_edition_and_names_who_may_sign(
+    described: dict[str, Any], dag_id: str, params: list[str]
+) -> None:
+    dag = described["dags"][dag_id]
+    assert dag["params"] == params
     assert dag["upstream"] == {
         "candidate": [],
         "gate": ["candidate"],

@@ -113,7 +113,8 @@ def _insert_all(connection: psycopg.Connection, candidate_id: str, content: Cont
         "candidate_id": candidate_id, "period_code": PERIOD, "calendar_code": "mid_month", "period_start": START,
         "period_end": END, "cutoff_at": datetime(2026, 10, 19, 17), "as_of_batch": LEDGER_GOOD, "build_id": 1,
         "rules_sha256": "0" * 64, "policy_id": "qd104-2024", "metric_version": "2026", "code_version": "test",
-        "late_batches": 0, "requested_by": "tester", **content.header, "content_sha256": digest,
+        "late_batches": 0, "requested_by": "tester", "scope_units": list(UNITS), "dossiers": 200, "unknown_unit_dossiers": 0,
+        **content.header, "content_sha256": digest,
     }  # fmt: skip
     _insert(connection, "publish.candidate", header)
     for unit, row in content.scores.items():
@@ -142,17 +143,12 @@ def built(module_warehouse: Settings) -> Settings:
     with connect(module_warehouse, "hailong_transformer") as connection:
         connection.execute(
             """
-            create table core.core_unit_window (period_code text, unit_code text);
             create table core.dim_period (period_code text, period_kind text, period_start date, period_end date);
-            create table core.core_dossier (dossier_code text, batch_id bigint, resolving_unit_code text, result_on date);
             create table marts.index_score (period_code text, unit_code text, index_code text, denominator numeric);
             insert into core.dim_period values
             ('2026-09', 'month', '2026-08-15', '2026-09-15'), ('2026-10', 'month', '2026-09-15', '2026-10-15');
-            insert into core.core_dossier select 'd' || n, 1, 'HCM.T00', '2026-10-01' from generate_series(1, 200) as n;
             """
         )
-        for unit in UNITS:
-            connection.execute("insert into core.core_unit_window values (%s, %s)", (PERIOD, unit))
         connection.execute("insert into marts.index_score values ('2026-09', %s, 'A', 110)", (UNITS[0],))
     with connect(module_warehouse) as connection:
         for n, loaded in ((LEDGER_GOOD, 0), (LEDGER_BAD, 3)):

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from hailong.errors import PermanentError, UsageError
+from hailong.errors import PermanentError, TransientError, UsageError
 from hailong.extract.run import ingest
 from hailong.publish import candidate, edition, report
 from hailong.publish.approval import approve
@@ -354,16 +354,56 @@ def test_a_candidate_holds_what_was_loaded_by_its_cutoff_whatever_came_since(
     assert made.as_of_batch == count_of("select max(batch_id) from ops.batch where feed <> 'posting_check'")
     assert (made.late_batches, made.later_batches, made.later_records) == (0, *posted_after_the_cutoff)
     batches, records = posted_after_the_cutoff
-    assert f"; {records:,} records in {batches} later batches are not in it" in made.message
+    assert f"; {records:,} records of any period in {batches} later batches are not in it" in made.message
+    in_scope = f"select cardinality(scope_units), dossiers > 0 from publish.candidate where candidate_id = '{made.candidate_id}'"
+    with connect(built) as connection:
+        assert connection.execute(in_scope).fetchone() == (186, True)  # type: ignore[arg-type]
     scored = f"from publish.candidate_index_score where candidate_id = '{made.candidate_id}' and status = 'scored'"
     assert count_of(f"select count(*) {scored} and index_code = 'E'") == 0
     assert count_of(f"select count(*) {scored} and index_code = 'A'") > 0
     assert count_of("select count(*) from marts.index_score where index_code = 'E' and status = 'scored'") == before > 0
-    assert count_of("select count(*) from pg_namespace where nspname like 'cutoff%'") == 0
+    assert count_of("select count(*) from pg_namespace where nspname like 'beside%'") == 0
     builds = count_of("select max(build_id) from ops.build")
     again = candidate.create(built, "2026-07", "engineer")
     assert not again.created and again.candidate_id == made.candidate_id
     assert count_of("select max(build_id) from ops.build") == builds
+
+
+def test_what_repairs_a_stopped_candidate_after_the_cutoff_is_counted_when_it_is_asked_for(
+    built: Settings, posted_after_the_cutoff: tuple[int, int]
+) -> None:
+    late = candidate.create(built, "2026-07", "engineer", late=True)
+    assert late.late_batches >= posted_after_the_cutoff[0] > 0 and late.later_batches == 0
+    with connect(built) as connection:
+        scored = connection.execute(
+            "select count(*) from publish.candidate_index_score where candidate_id = %s and index_code = 'E' "
+            "and status = 'scored'",
+            (late.candidate_id,),
+        ).fetchone()
+    assert scored and scored[0] > 0
+
+
+def test_a_state_beside_the_real_one_is_built_by_one_at_a_time_and_cleared_up_after_a_kill(
+    built: Settings, posted_after_the_cutoff: tuple[int, int]
+) -> None:
+    with building.side_state(built):
+        with pytest.raises(TransientError, match="another past state is being built"):
+            candidate.create(built, "2026-08", "engineer")
+        with connect(built, building.ROLE, autocommit=True) as connection:
+            connection.execute("create schema beside_marts")
+        building.build(built)
+        assert schemas(built) == ["beside_marts"]  # somebody is at it
+    assert schemas(built) == []
+    with connect(built, building.ROLE, autocommit=True) as connection:
+        connection.execute("create schema beside_marts")
+    building.build(built)
+    assert schemas(built) == []
+
+
+def schemas(settings: Settings) -> list[str]:
+    with connect(settings) as connection:
+        found = connection.execute("select nspname from pg_namespace where nspname like 'beside%'").fetchall()
+    return [name for (name,) in found]
 
 
 def test_what_closed_a_period_after_its_cutoff_is_counted_as_late(built: Settings, copied: candidate.Candidate) -> None:
@@ -391,7 +431,7 @@ def test_an_edition_is_given_again_by_its_own_rules_and_raw_rows_whatever_the_ru
         r"The rules of today would give \d+ other values: index_score .*B numerator: was .*", found.told[0]
     )
     with connect(built) as connection:
-        schemas = connection.execute("select nspname from pg_namespace where nspname like 'verify%'").fetchall()
+        schemas = connection.execute("select nspname from pg_namespace where nspname like 'beside%'").fetchall()
         marts = connection.execute("select count(*) from marts.k_score").fetchone()
     assert schemas == [] and marts and marts[0] > 0
     assert building.build(built).since_batch is not None  # the next night goes on from the marts as they were

@@ -1,7 +1,7 @@
 -- Grain: one row per unit, day and sum that is not what its records add up to: an increment that went wrong.
 {#- Each increment looks at another share of the days, all of them in as many builds; a full build has nothing to look at. -#}
 {%- set builds = var('drift_builds') %}
-{%- set turn = '(select mod(max(build_id), ' ~ builds ~ ') from ops.build)' %}
+{%- set turn = '(select mod(count(*), ' ~ builds ~ ") from ops.build where schema_prefix = '')" %}
 {%- set has_its_turn = "mod(to_char(day, 'J')::integer, " ~ builds ~ ") = " ~ turn %}
 {{ config(
     alias='incremental_drift',

@@ -98,8 +98,10 @@ counted as (
     cross join reads
     {%- if is_increment() %}
     where
-        (coalesce(moved.unit_code, ''), coalesce(moved.received_on, '-infinity'))
-        in ({{ touched_cells('receipt') }})
+        (
+            (coalesce(moved.unit_code, ''), coalesce(moved.received_on, '-infinity'))
+            in ({{ touched_cells('receipt') }})
+        ) is true
     {%- endif %}
     group by moved.unit_code, moved.received_on, moved.status_code, moved.reason
 )

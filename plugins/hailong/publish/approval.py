@@ -113,7 +113,10 @@ def signature(settings: Settings, connection: psycopg.Connection, candidate_id: 
         raise PermanentError(f"candidate {candidate_id} is not signed: `hailong approve {candidate_id} --by NAME`")
     decision, by, signed_digest, seen = standing
     if decision != "approved":
-        raise PermanentError(f"candidate {candidate_id} was refused by {by}: repair, build, and copy a new candidate")
+        raise PermanentError(
+            f"candidate {candidate_id} was refused by {by}: repair, build, and copy a new one (`hailong candidate --period P`, "
+            "with `--late` when what repairs it came after the cut-off)"
+        )
     if signed_digest != digest:
         raise PermanentError(f"candidate {candidate_id} was signed at another checksum: it must be signed anew")
     if settings.signers:
@@ -143,7 +146,8 @@ def gate_run(connection: psycopg.Connection, candidate_id: str, digest: str) -> 
         ).fetchone()
         raise PermanentError(
             f"the gate stopped candidate {candidate_id} (run {row[0]}): {failed[0] if failed else ''}. "
-            "Repair at the source, ingest, build, and copy a new candidate"
+            "Repair at the source, ingest, build, and copy a new candidate; with `hailong candidate --late` when the cut-off is "
+            "past, because what was loaded by then does not change"
         )
     warnings = connection.execute(
         "select expectation_id from dq.result where run_id = %s and not success and severity = 'warning' order by 1",

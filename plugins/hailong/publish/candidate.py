@@ -22,7 +22,7 @@ from hailong.warehouse import build as building
 from hailong.warehouse.connect import connect
 from hailong.warehouse.rules import rules_sha256
 
-PREFIX = "cutoff_"  # of the schemas in which the state of a cut-off is built; they are gone afterwards
+READ = ("marts", "core", "rules")  # schemas that a candidate is copied from
 
 K_COLUMNS = (
     "period_code", "unit_code", "unit_name", "peer_group", "peer_group_name", "unit_kind", "a", "b", "c", "d", "e", "k",
@@ -63,7 +63,9 @@ class Candidate:
         state = "copied" if self.created else "says the same as before: nothing copied"
         late = f", {self.late_batches} of them came after the cut-off" if self.late_batches else ""
         if self.later_batches:
-            late += f"; {self.later_records:,} records in {self.later_batches} later batches are not in it"
+            late += (
+                f"; {self.later_records:,} records of any period in {self.later_batches} later batches are not in it"
+            )
         published = f"; already published as {self.published_as}" if self.published_as else ""
         return (
             f"Candidate {self.candidate_id} {state} (batches up to {self.as_of_batch}{late}), "
@@ -72,26 +74,35 @@ class Candidate:
 
 
 def create(
-    settings: Settings, period_code: str, requested_by: str, progress: Callable[[str], None] | None = None
+    settings: Settings,
+    period_code: str,
+    requested_by: str,
+    late: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> Candidate:
     """Copy a period's rows into a candidate, in one transaction, as they were at its cut-off.
 
     What was loaded by then counts, whatever came since: when the newest build has read more, the state of the cut-off is
-    built beside it first. Where a feed that closes the period reached its end only later, the newest build is copied, and
-    what came late is counted. When the newest candidate of the period has the same content, that one is returned.
-    PermanentError when the period is not closed in the data, or when the marts are not those of a finished build.
+    built beside it first. Where a feed that closes the period reached its end only later, or when it is asked for (`late`: the
+    cut-off's state was stopped or refused, and what repairs it came later), the newest build is copied, and what came late
+    is counted. When the newest candidate of the period has the same content, that one is returned. PermanentError when the
+    period is not closed in the data, or when the marts are not those of a finished build.
     """
     period = parse_period(settings.rules, period_code)
     with connect(settings, ROLE) as connection:
+        hold_builds(connection)
         _, built_to, _ = _build(connection, period)
-        _landed_well(connection)
-        as_of = _as_of(connection, settings, period, built_to)
+        as_of = built_to if late else _as_of(connection, settings, period, built_to)
+        _landed_well(connection, as_of)
         said = _of_edition(connection, period, whatever_it_says=as_of < built_to)
         found = None if said else _newest(connection, period)
         if found and as_of < built_to and _was_made_so(connection, found, as_of, rules_sha256(settings.rules)):
             said = found
     if said is None:
-        said = _copied(settings, period, requested_by, as_of if as_of < built_to else None, progress)
+        if as_of < built_to:
+            said = _copy_past(settings, period, requested_by, as_of, progress)
+        else:
+            said = _copy(settings, period, requested_by, "")
     if said.published_as:  # nothing will be published, so nobody else would see that a killed run left no files
         from hailong.publish.edition import write_files
 
@@ -99,30 +110,25 @@ def create(
     return said
 
 
-def _copied(
-    settings: Settings, period: Period, requested_by: str, as_of: int | None, progress: Callable[[str], None] | None
+def _copy_past(
+    settings: Settings, period: Period, requested_by: str, as_of: int, progress: Callable[[str], None] | None
 ) -> Candidate:
-    """Copy the newest build, or (`as_of`) one made for this, in schemas that are gone afterwards."""
-    if as_of is None:
-        return _copy(settings, period, requested_by, "")
-    try:
-        building.build(settings, as_of=as_of, beside=PREFIX, only=MODELS, progress=progress)
-        with connect(settings, building.ROLE) as connection:
-            for schema in (f"{PREFIX}marts", f"{PREFIX}rules"):
-                connection.execute(
-                    sql.SQL(
-                        "grant usage on schema {schema} to {role}; grant select on all tables in schema {schema} to {role}"
-                    ).format(schema=sql.Identifier(schema), role=sql.Identifier(ROLE))
-                )
-        return _copy(settings, period, requested_by, PREFIX)
-    finally:
-        building.drop_scratch(settings, PREFIX)
+    """Copy a state that is built for this and gone afterwards."""
+    with building.side_state(settings) as connection:
+        building.build(settings, as_of=as_of, beside=True, only=MODELS, progress=progress)
+        for schema in READ:
+            connection.execute(
+                sql.SQL(
+                    "grant usage on schema {schema} to {role}; grant select on all tables in schema {schema} to {role}"
+                ).format(schema=sql.Identifier(building.BESIDE + schema), role=sql.Identifier(ROLE))
+            )
+        return _copy(settings, period, requested_by, building.BESIDE)
 
 
 def _copy(settings: Settings, period: Period, requested_by: str, prefix: str) -> Candidate:
     with connect(settings, ROLE) as connection:
         connection.execute("set transaction isolation level repeatable read")
-        _hold_builds(connection)
+        hold_builds(connection)
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
         build_id, as_of, rules = _build(connection, period, prefix)
         if behind := _behind(connection, settings, period, as_of):
@@ -152,10 +158,10 @@ def copy_restated(
     """
     with connect(settings, ROLE) as connection:
         connection.execute("set transaction isolation level repeatable read")
-        _hold_builds(connection)
+        hold_builds(connection)
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
         build_id, as_of, rules = _build(connection, period)
-        _landed_well(connection)
+        _landed_well(connection, as_of)
         if made(connection, "marts", period.code) != content:
             raise TransientError("the marts were built anew while the causes were reckoned: restate again")
         digest = marts_sha256(connection, period.code)
@@ -198,7 +204,7 @@ def _newest(connection: psycopg.Connection, period: Period) -> Candidate | None:
         ).fetchone()
 
 
-def _hold_builds(connection: psycopg.Connection) -> None:
+def hold_builds(connection: psycopg.Connection) -> None:
     """No build may change the marts while they are copied."""
     held = connection.execute("select pg_try_advisory_xact_lock_shared(%s)", (building.LOCK,)).fetchone()
     if not held or not held[0]:
@@ -275,10 +281,12 @@ def _behind(connection: psycopg.Connection, settings: Settings, period: Period, 
     return behind
 
 
-def _landed_well(connection: psycopg.Connection) -> None:
-    """What the gate stopped among the landed data goes into no candidate."""
+def _landed_well(connection: psycopg.Connection, as_of: int) -> None:
+    """What the gate stopped among the landed data goes into no candidate; what landed after its last batch is not in it."""
     row = connection.execute(
-        "select run_id, disposition from dq.run where scope = 'landed' order by finished_at desc limit 1"
+        "select run_id, disposition from dq.run where scope = 'landed' and as_of_batch <= %s "
+        "order by finished_at desc limit 1",
+        (as_of,),
     ).fetchone()
     if row and row[1] == "stop":
         failed = connection.execute(
@@ -332,23 +340,39 @@ def _insert(
     ).fetchone()
     assert late and later and number
     candidate_id = f"{period.code}.c{number[0]}"
+    scope = connection.execute(
+        sql.SQL(
+            "select (select array_agg(unit_code order by unit_code) from {units} where period_code = %s), "
+            "count(*), count(*) filter (where resolving_unit_code is null) from {dossiers} "
+            "where result_on >= %s and result_on < %s"
+        ).format(
+            units=sql.Identifier(f"{prefix}core", "core_unit_window"),
+            dossiers=sql.Identifier(f"{prefix}core", "core_dossier"),
+        ),
+        (period.code, period.start, period.end),
+    ).fetchone()
+    assert scope
     legal_basis = connection.execute(
         sql.SQL("select legal_basis from {} where policy_id = %s").format(
             sql.Identifier(rules_schema, "scoring_policy")
         ),
         (stamps[1],),
     ).fetchone()
+    row = {
+        "candidate_id": candidate_id, "period_code": period.code, "calendar_code": period.calendar_code,
+        "period_start": period.start, "period_end": period.end, "cutoff_at": cutoff, "as_of_batch": as_of,
+        "build_id": build_id, "rules_sha256": rules, "policy_id": stamps[1], "metric_version": stamps[2],
+        "code_version": settings.code_version, "late_batches": late[0], "content_sha256": digest,
+        "requested_by": requested_by, "legal_basis": legal_basis[0] if legal_basis else None, "later_batches": later[0],
+        "later_records": later[1], "restates": restates, "reason": reason, "scope_units": scope[0], "dossiers": scope[1],
+        "unknown_unit_dossiers": scope[2],
+    }  # fmt: skip
     connection.execute(
-        "insert into publish.candidate (candidate_id, period_code, calendar_code, period_start, period_end, cutoff_at, "
-        "as_of_batch, build_id, rules_sha256, policy_id, metric_version, code_version, late_batches, content_sha256, "
-        "requested_by, legal_basis, later_batches, later_records, restates, reason) "
-        "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        (
-            candidate_id, period.code, period.calendar_code, period.start, period.end, cutoff, as_of, build_id, rules,
-            stamps[1], stamps[2], settings.code_version, late[0], digest, requested_by,
-            legal_basis[0] if legal_basis else None, *later, restates, reason,
+        sql.SQL("insert into publish.candidate ({}) values ({})").format(
+            names(tuple(row)), sql.SQL(", ").join(map(sql.Placeholder, row))
         ),
-    )  # fmt: skip
+        row,
+    )
     for table, columns in (("k_score", K_COLUMNS), ("index_score", INDEX_COLUMNS)):
         connection.execute(
             sql.SQL("insert into {} (candidate_id, {}) select %s, {} from {} where period_code = %s").format(

@@ -20,14 +20,15 @@ from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import Period, parse_period
 from hailong.publish import ROLE
-from hailong.publish.candidate import Candidate, copy_restated
+from hailong.publish.candidate import Candidate, copy_restated, hold_builds
 from hailong.publish.checksum import MODELS, Content, made, said
+from hailong.publish.checksum import differences as content_differences
+from hailong.publish.verify import raw_rows_kept
 from hailong.settings import Settings
 from hailong.warehouse import build as building
 from hailong.warehouse import rules
 from hailong.warehouse.connect import connect
 
-PREFIX = "restate_"  # of the scratch schemas, which are gone afterwards
 CAUSES = ("late", "deleted", "corrected", "rule", "code")
 OF_RECORDS = CAUSES[:3]
 Points = dict[
@@ -56,7 +57,17 @@ class Restatement:
     edition_id: str
     as_of_batch: int
     differences: tuple[Difference, ...]
+    otherwise: tuple[str, ...]  # everything that is said otherwise, counts too, as `checksum.differences` has it
     candidate: Candidate | None
+
+    @property
+    def unchanged(self) -> bool:
+        return not self.otherwise
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """Cause → values that it changed."""
+        return {cause: sum(difference.cause == cause for difference in self.differences) for cause in CAUSES}
 
 
 @dataclass(frozen=True)
@@ -84,16 +95,22 @@ def restate(
         raise UsageError("a restatement needs a reason that can be read in ten years: --reason 'why'")
     period = parse_period(settings.rules, period_code)
     with connect(settings, ROLE) as connection:
+        connection.execute("set transaction isolation level repeatable read")
+        hold_builds(connection)
         standing = _standing(connection, period)
         built_to, built_by = _built(connection, settings)
         was, now = said(connection, standing.edition_id), made(connection, "marts", period.code)
+    otherwise = tuple(content_differences(was, now))
+    if not otherwise:
+        return Restatement(standing.edition_id, built_to, (), (), None)
+    raw_rows_kept(settings, standing.edition_id)
     states = _states(settings, period, standing, built_to, built_by, was, now, progress)
-    differences = tuple(_differences(_points(was), _points(now), states))
-    if dry_run or not differences:
-        return Restatement(standing.edition_id, built_to, differences, None)
+    differences = tuple(_differences(states))
+    if dry_run:
+        return Restatement(standing.edition_id, built_to, differences, otherwise, None)
     rows = [tuple(vars(difference).values()) for difference in differences]
     candidate = copy_restated(settings, period, by, standing.edition_id, reason.strip(), now, rows)
-    return Restatement(standing.edition_id, built_to, differences, candidate)
+    return Restatement(standing.edition_id, built_to, differences, otherwise, candidate)
 
 
 def _standing(connection: psycopg.Connection, period: Period) -> _Standing:
@@ -133,18 +150,18 @@ def _states(
 ) -> list[tuple[str, Content, Content]]:
     """(cause, before it, after it), in order. What no record and no rule changed is not built: the same gives the same."""
     since = standing.as_of_batch
-    with _own_rules(settings, standing.rules_sha256) as own, _classified(settings, since, built_to) as kinds:
+    with (
+        building.side_state(settings) as connection,
+        _own_rules(settings, standing.rules_sha256) as own,
+        _classified(connection, settings, since, built_to) as kinds,
+    ):
 
-        def built(as_of: int, counted: tuple[str, ...] | None = None) -> Content:
-            if counted is not None:
+        def built(as_of: int, counted: tuple[str, ...] = ()) -> Content:
+            if counted:
                 _knows_causes(own, standing)
-            try:
-                reads = (since, counted) if counted is not None else None
-                building.build(own, as_of=as_of, beside=PREFIX, only=MODELS, counted=reads, progress=progress)
-                with connect(own, building.ROLE) as connection:
-                    return made(connection, f"{PREFIX}marts", period.code)
-            finally:
-                building.drop_scratch(own, PREFIX)
+            reads = (since, counted) if counted else None
+            building.build(own, as_of=as_of, beside=True, only=MODELS, counted=reads, progress=progress)
+            return made(connection, f"{building.BESIDE}marts", period.code)
 
         corrected = now if standing.rules_sha256 == built_by else built(built_to)
         deleted = built(built_to, OF_RECORDS[:2]) if "corrected" in kinds else corrected
@@ -172,9 +189,10 @@ def _knows_causes(own: Settings, standing: _Standing) -> None:
 
 
 @contextmanager
-def _classified(settings: Settings, since: int, until: int) -> Iterator[set[str]]:
+def _classified(connection: psycopg.Connection, settings: Settings, since: int, until: int) -> Iterator[set[str]]:
     """While it lasts `ops.restated_record` says what happened to each record between two batches; the kinds that occur."""
-    with connect(settings, building.ROLE) as connection:
+    with connection.transaction():
+        connection.execute("truncate ops.restated_record")
         for feed in load_contracts(settings.contracts):
             connection.execute(
                 sql.SQL(
@@ -183,8 +201,7 @@ def _classified(settings: Settings, since: int, until: int) -> Iterator[set[str]
                     "when not exists (select 1 from {raw} as old where old.record_key = came.record_key "
                     "and old.batch_id <= %(since)s) then 'late' when came.op <> 'upsert' then 'deleted' else 'corrected' end "
                     "from (select distinct on (record_key) record_key, op from {raw} "
-                    "where batch_id > %(since)s and batch_id <= %(until)s order by record_key, batch_id desc) as came "
-                    "on conflict do nothing"
+                    "where batch_id > %(since)s and batch_id <= %(until)s order by record_key, batch_id desc) as came"
                 ).format(raw=sql.Identifier("raw", feed)),
                 {"since": since, "until": until, "feed": feed},
             )
@@ -194,10 +211,8 @@ def _classified(settings: Settings, since: int, until: int) -> Iterator[set[str]
     try:
         yield {kind for (kind,) in kinds}
     finally:
-        with connect(settings, building.ROLE) as connection:
-            connection.execute(
-                "delete from ops.restated_record where since_batch = %s and until_batch = %s", (since, until)
-            )
+        if not connection.closed:
+            connection.execute("truncate ops.restated_record")
 
 
 def _points(content: Content) -> Points:
@@ -214,21 +229,11 @@ def _number(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
-def _differences(was: Points, now: Points, states: list[tuple[str, Content, Content]]) -> Iterator[Difference]:
+def _differences(states: list[tuple[str, Content, Content]]) -> Iterator[Difference]:
     steps = [(cause, _points(before), _points(after)) for cause, before, after in states]
     for key in sorted({key for _, before, after in steps for key in before.keys() | after.keys()}):
-        total, is_whole = Decimal(0), True
         for cause, before, after in steps:
             (value_before, status_before), (value_after, status_after) = before.get(key, NONE), after.get(key, NONE)
-            if (value_before, status_before) == (value_after, status_after):
-                continue
-            both = value_before is not None and value_after is not None
-            step = value_after - value_before if value_before is not None and value_after is not None else None
-            total, is_whole = total + (step or 0), is_whole and (both or value_before is value_after)
-            yield Difference(*key, cause, step, status_before, status_after)
-        (old, _), (new, _) = was.get(key, NONE), now.get(key, NONE)
-        if is_whole and old is not None and new is not None and total != new - old:
-            raise PermanentError(
-                f"the causes do not add up for {' '.join(key)}: {total} of {new - old}. A build gave other rows the second "
-                "time: `hailong verify` the edition, and look for raw rows that were changed"
-            )
+            if (value_before, status_before) != (value_after, status_after):
+                step = value_after - value_before if value_before is not None and value_after is not None else None
+                yield Difference(*key, cause, step, status_before, status_after)

@@ -23,17 +23,28 @@ from hailong.warehouse import rules
 from hailong.warehouse.connect import connect
 
 ROLE = "hailong_reader"
-PREFIX = "verify_"  # of the scratch schemas, which are gone afterwards
 SHOWN = 5  # differences that a line tells; the rest are counted
+
+
+CHANGED = (
+    "Something was changed after it was said: do not make it again or overwrite it; find out who did, and restore database and "
+    "folder from a backup (docs/runbook.md)."
+)
+UNFINISHED = "Files of an edition were never recorded: `hailong publish` finishes what a killed run left."
+NOT_MADE_AGAIN = (
+    "The same rows by the same rules gave something else: another version of the program, or raw rows that were changed "
+    "(`hailong replay FEED --check`). What was said stands (docs/runbook.md)."
+)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. `against`: what speaks against it, empty when nothing does."""
+    """One thing that was looked at. `against`: what speaks against it, empty when nothing does; `then`: what is to be done."""
 
     subject: str
     what: str
     against: str
+    then: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,10 @@ class Verification:
     @property
     def holds(self) -> bool:
         return not any(check.against for check in self.checks)
+
+    @property
+    def way_out(self) -> str:
+        return " ".join(dict.fromkeys(check.then for check in self.checks if check.against))
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,8 @@ def verify(
     told: tuple[str, ...] = ()
     if asked:
         again = differences(was, _made_again(settings, asked, asked.rules_sha256, progress))
-        checks.append(Check(asked.edition_id, "its own rules and raw rows give it again", _shortened(again)))
+        what = "its own rules and raw rows give it again"
+        checks.append(Check(asked.edition_id, what, _shortened(again), NOT_MADE_AGAIN))
         if current_rules:
             today = differences(was, _made_again(settings, asked, None, progress))
             told = (f"The rules of today would give {_shortened(today) or 'the same'}.",)
@@ -131,17 +147,21 @@ def _stored(connection: psycopg.Connection, settings: Settings, edition: _Editio
     recorded: dict[str, str] = dict(
         connection.execute("select name, sha256 from publish.artifact where edition_id = %s", (name,)).fetchall()
     )
+    files = _files(recorded, digests_of(settings.editions / name))
+    told = {
+        "its rows are those that were published": "" if found == digest else f"they are {found[:16]}… now",
+        "the copy that was signed is as it was": "" if copied == digest else f"it is {copied[:16]}… now",
+        "it was signed at this checksum by somebody else": unsigned,
+    }
     return [
-        Check(name, "its rows are those that were published", "" if found == digest else f"they are {found[:16]}… now"),
-        Check(name, "the copy that was signed is as it was", "" if copied == digest else f"it is {copied[:16]}… now"),
-        Check(name, "it was signed at this checksum by somebody else", unsigned),
-        Check(name, "its files are those recorded", _files(recorded, digests_of(settings.editions / name))),
+        *(Check(name, what, against, CHANGED) for what, against in told.items()),
+        Check(name, "its files are those recorded", files, CHANGED if recorded else UNFINISHED),
     ]
 
 
 def _files(recorded: dict[str, str], found: dict[str, str]) -> str:
     if not recorded:
-        return "none are recorded: `hailong publish` finishes what a killed run left"
+        return "none are recorded"
     kinds = {
         "missing": recorded.keys() - found.keys(),
         "never recorded": found.keys() - recorded.keys(),
@@ -156,12 +176,12 @@ def _chain(settings: Settings, editions: list[_Edition]) -> list[Check]:
     for edition in editions:
         named = edition.previous_sha256
         broken = "" if named == before else f"it names {_short(named)}, and before it stands {_short(before)}"
-        checks.append(Check(edition.edition_id, "it follows the edition that it names", broken))
+        checks.append(Check(edition.edition_id, "it follows the edition that it names", broken, CHANGED))
         before = edition.content_sha256
     known = {edition.edition_id for edition in editions}
     folders = settings.editions.iterdir() if settings.editions.is_dir() else []
     strangers = sorted(path.name for path in folders if path.name not in known and not path.name.startswith("."))
-    checks.append(Check("editions", "every folder belongs to an edition", ", ".join(strangers)))
+    checks.append(Check("editions", "every folder belongs to an edition", ", ".join(strangers), CHANGED))
     return checks
 
 
@@ -172,31 +192,30 @@ def _short(digest: str | None) -> str:
 def _made_again(
     settings: Settings, edition: _Edition, sha256: str | None, progress: Callable[[str], None] | None
 ) -> Content:
-    """What a rule set (None: that of today) makes of an edition's raw rows, in schemas that are dropped again."""
-    _kept(settings, edition)
-    with tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
+    """What a rule set (None: that of today) makes of an edition's raw rows."""
+    raw_rows_kept(settings, edition.edition_id)
+    with building.side_state(settings) as connection, tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
         past = replace(settings, timezone=edition.timezone or settings.timezone)
         if sha256:
             rules.unpack(settings, sha256, Path(folder))
             past = replace(past, rules=Path(folder))
-        try:
-            building.build(past, as_of=edition.as_of_batch, beside=PREFIX, only=MODELS, progress=progress)
-            with connect(settings, building.ROLE) as connection:
-                return made(connection, f"{PREFIX}marts", edition.period_code)
-        finally:
-            building.drop_scratch(settings, PREFIX)
+        building.build(past, as_of=edition.as_of_batch, beside=True, only=MODELS, progress=progress)
+        return made(connection, f"{building.BESIDE}marts", edition.period_code)
 
 
-def _kept(settings: Settings, edition: _Edition) -> None:
+def raw_rows_kept(settings: Settings, edition_id: str) -> None:
+    """PermanentError when raw rows that an edition may have counted were purged since."""
     with connect(settings, ROLE) as connection:
         gone = connection.execute(
-            "select string_agg(distinct feed, ', ' order by feed), max(purged_at) from ops.purge where batch_id <= %s",
-            (edition.as_of_batch,),
+            "select string_agg(distinct p.feed, ', ' order by p.feed), max(p.purged_at) from publish.edition as e "
+            "inner join ops.purge as p on e.as_of_batch >= p.batch_id and e.published_at < p.purged_at "
+            "where e.edition_id = %s",
+            (edition_id,),
         ).fetchone()
     if gone and gone[0]:
         raise PermanentError(
-            f"{edition.edition_id} cannot be made again: of {gone[0]} raw rows that may belong to it were purged when their "
-            f"retention had passed, last on {gone[1]:%d/%m/%Y} (ops.purge). `hailong verify --chain` looks at what is stored"
+            f"{edition_id} cannot be made again: raw rows of {gone[0]} that it may have counted were purged when their retention "
+            f"had passed, last on {gone[1]:%d/%m/%Y} (ops.purge). `hailong verify --chain` looks at what is stored"
         )
 
 

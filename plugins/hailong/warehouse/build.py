@@ -17,6 +17,10 @@ from hailong.warehouse.connect import connect
 
 LOCK = 104_002  # advisory lock: one build at a time (loads have 104_001 and go on meanwhile)
 LOCK_WAIT = "10s"
+LOCK_BESIDE = (
+    104_003  # advisory lock: one state beside the real one at a time, from before it is built until it was read
+)
+BESIDE = "beside_"  # prefix of its schemas, which are gone afterwards
 ROLE = "hailong_transformer"
 SCHEMAS = ("marts", "facts", "core", "staging", "rules")
 SEEDS = "path:seeds"  # and the tests that stand beside them
@@ -46,7 +50,7 @@ def build(
     full: bool = False,
     officials: bool = False,
     progress: dbt.Progress | None = None,
-    beside: str = "",
+    beside: bool = False,
     only: Sequence[str] = (),
     counted: tuple[int, Sequence[str]] | None = None,
 ) -> BuildResult:
@@ -56,7 +60,7 @@ def build(
     in. `full` drops and makes all tables again; so does a changed rule set or register, said aloud. Both give the same
     rows. `officials` scores officials again as well, which a full build does anyway and no other (they look at every
     dossier of a quarter). An `as_of` older than the last finished build goes into scratch schemas and leaves the real ones
-    alone; so does any with `beside`, the prefix of their names, and `only` of these models and what they are made of.
+    alone; so does any `beside` the real ones (within `side_state`), and `only` of these models and what they are made of.
     `counted`: of what came after a batch only the records that `ops.restated_record` has under these causes.
     TransientError when another build is running; PermanentError when a model, a test or a constraint fails.
     """
@@ -65,7 +69,9 @@ def build(
     with connect(settings, ROLE, autocommit=True) as connection, _alone(connection):
         _bury_the_killed(connection)
         as_of_batch = _as_of(connection, as_of)
-        prefix = beside or _prefix(connection, as_of_batch)
+        prefix = BESIDE if beside else _prefix(connection, as_of_batch)
+        if not prefix:
+            _clear_up(connection)
         sha256, _ = rules.pack(settings)
         if only and not beside:
             raise ValueError("the real tables are built together")
@@ -105,10 +111,43 @@ def drop_scratch(settings: Settings, prefix: str) -> None:
     """Remove the scratch schemas of a past state."""
     if not prefix:
         raise ValueError("these are no scratch schemas")
-    with connect(settings, ROLE, autocommit=True) as connection, _alone(connection):
-        for schema in SCHEMAS:
-            name = sql.Identifier(prefix + schema)
-            connection.execute(sql.SQL("drop schema if exists {} cascade").format(name))
+    with connect(settings, ROLE, autocommit=True) as connection:
+        _drop_scratch(connection, prefix)
+
+
+def _drop_scratch(connection: psycopg.Connection, prefix: str) -> None:
+    for schema in SCHEMAS:
+        connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(prefix + schema)))
+
+
+@contextmanager
+def side_state(settings: Settings) -> Iterator[psycopg.Connection]:
+    """Have the schemas beside the real ones for oneself; afterwards they are gone. A connection as the builder.
+
+    TransientError while another holds them: a candidate at its cut-off, a restatement, a verification.
+    """
+    with connect(settings, ROLE, autocommit=True) as connection:
+        row = connection.execute("select pg_try_advisory_lock(%s)", (LOCK_BESIDE,)).fetchone()
+        if not row or not row[0]:
+            raise TransientError(
+                "another past state is being built beside the warehouse (a candidate at its cut-off, a restatement, a "
+                "verification), and there is room for one: try again when it has finished"
+            )
+        try:
+            yield connection
+        finally:
+            if not connection.closed:
+                _drop_scratch(connection, BESIDE)
+                connection.execute("select pg_advisory_unlock(%s)", (LOCK_BESIDE,))
+
+
+def _clear_up(connection: psycopg.Connection) -> None:
+    """What a killed one left beside the real tables goes with the next build, unless somebody is at it."""
+    row = connection.execute("select pg_try_advisory_lock(%s)", (LOCK_BESIDE,)).fetchone()
+    if row and row[0]:
+        _drop_scratch(connection, BESIDE)
+        connection.execute("truncate ops.restated_record")
+        connection.execute("select pg_advisory_unlock(%s)", (LOCK_BESIDE,))
 
 
 def drop_tables(connection: psycopg.Connection, prefix: str = "") -> None:

@@ -145,9 +145,8 @@ class Writer:
         number = "công bố lần đầu" if header.edition_no == 1 else f"thay {header.supersedes}: {header.reason}"
         late = f", có {header.late_batches} đợt nạp sau thời điểm này" if header.late_batches else ""
         if header.later_batches:
-            late += (
-                f"; {header.later_records} bản ghi về sau ({header.later_batches} đợt nạp) không có trong ấn bản này"
-            )
+            later = f"{header.later_records} bản ghi của mọi kỳ về sau ({header.later_batches} đợt nạp, đến lúc lập bản trình)"
+            late += f"; {later} không có trong ấn bản này"
         facts = [
             ("Ấn bản", f"{header.edition_id} ({number})"),
             ("Chốt số liệu", words.moment(header.cutoff_at) + late),
