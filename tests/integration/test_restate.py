@@ -150,6 +150,7 @@ def test_a_dry_run_leaves_nothing_and_a_signed_restatement_is_the_next_edition(
     assert [line for line in counts.otherwise if line.startswith("index_score U0 A")] == [
         "index_score U0 A numerator: was 11.000000, is 12.000000", "index_score U0 A denominator: was 11.000000, is 12.000000",
     ]  # fmt: skip
+    assert query(settings, counted) == before
     with (
         connect(settings, "hailong_publisher") as connection,
         pytest.raises(Exception, match=r"append-only|permission denied"),
