@@ -60,7 +60,14 @@ def unpack(settings: Settings, sha256: str, folder: Path) -> None:
             "a backup"
         )
     with tarfile.open(path) as archive:
-        archive.extractall(folder, filter="data")
+        for entry in archive:
+            content = archive.extractfile(entry)
+            if content is None or not (folder / entry.name).resolve().is_relative_to(folder.resolve()):
+                raise PermanentError(
+                    f"the rule set in {path} holds {entry.name}, which no rule set has: restore that file"
+                )
+            (folder / entry.name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / entry.name).write_bytes(content.read())
     if (found := rules_sha256(folder)) != sha256:
         raise PermanentError(
             f"the rule set in {path} was changed: its checksum is {found[:12]}…. Restore that file from a backup"
