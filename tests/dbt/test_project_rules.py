@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,11 @@ def last_select_names_its_columns(_: Manifest, node: Node) -> Iterator[str]:
 
 
 def raw_is_read_as_of(_: Manifest, node: Node) -> Iterator[str]:
+    """Of a feed by its name, so that a restatement counts its records by what happened to them."""
     code = node["raw_code"]
-    reads = len(re.findall(r"\bsource\(", code))
-    filters = len(re.findall(r"as_of\(\)", code)) + len(re.findall(r"version_in_force\(", code))
-    if reads > filters:
+    reads = re.findall(r"(version_in_force\()?\bsource\('(\w+)', '(\w+)'\)", code)
+    wanted = Counter(table if schema == "raw" else "" for inside, schema, table in reads if not inside)
+    if wanted - Counter(re.findall(r"\bas_of\((?:'(\w+)'(?:, '\w+')?)?\)", code)):
         yield f"{node['name']} reads raw rows without the as-of filter"
 
 
@@ -306,6 +308,11 @@ BAD: dict[str, tuple[str, Callable[[Node], dict[str, Any]], str]] = {
         "stg_ops__batch",
         lambda node: {"raw_code": node["raw_code"].replace("where {{ as_of() }}", "")},
         "stg_ops__batch reads raw rows without the as-of filter",
+    ),
+    "raw rows filtered as those of another feed": (
+        "stg_rating__rating_version",
+        lambda node: {"raw_code": node["raw_code"].replace("as_of('rating', ", "as_of('dossier', ")},
+        "stg_rating__rating_version reads raw rows without the as-of filter",
     ),
     "a view of versions with a CTE": (
         "stg_tthc__dossier_version",
