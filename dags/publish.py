@@ -4,8 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from hailong.airflow_tasks import HailongOperator, publish_when_signed
-from hailong.settings import Settings
+from hailong.airflow_tasks import PERIOD, REQUESTER, HailongOperator, period_param, publish_when_signed
 
 DOC = """### Publish one period
 Trigger with `period` (`2026-10`, `2026-Q4` or `2026`) after its cut-off. The one who triggers is the requester and may
@@ -15,29 +14,13 @@ recorded and nothing is published. When the period's newest edition already says
 
 No schedule: `watch__deadline` says daily which period is due. A published period is corrected by `restate__period`.
 """
-PERIOD = "{{ params.period }}"
-REQUESTER = "{{ dag_run.triggering_user_name or 'airflow' }}"
 CANDIDATE = "{{ ti.xcom_pull('candidate')['candidate_id'] }}"
-BODY = """**Bản trình ký {{ ti.xcom_pull('candidate')['candidate_id'] }}** — người đề nghị: \
-{{ dag_run.triggering_user_name or 'airflow' }}
+TOLD = """{% set copied = ti.xcom_pull('candidate') -%}
+**Bản trình ký {{ copied.candidate_id }}** — người đề nghị: {{ dag_run.triggering_user_name or 'airflow' }}
 
-Mã kiểm tra nội dung (SHA-256): `{{ ti.xcom_pull('candidate')['content_sha256'] }}`
-
-{% set copied = ti.xcom_pull('candidate') -%}
 Số liệu: các đợt nạp đến {{ copied.as_of_batch }}, trong đó {{ copied.late_batches }} đợt nạp sau thời điểm chốt. Về sau, \
 đến lúc lập bản trình, không có trong bản này: {{ copied.later_records }} bản ghi của mọi kỳ ({{ copied.later_batches }} đợt nạp).
-
-{% set gate = ti.xcom_pull('gate') or {} -%}
-Kết quả kiểm tra chất lượng: **{{ gate.disposition }}** ({{ gate.run_id }})
-
-{% for warning in gate.warnings or [] -%}
-- Cảnh báo `{{ warning.expectation_id }}`: {{ warning.reason }} — {{ warning.observed }}
-{% else -%}
-- Không có cảnh báo.
-{% endfor -%}
-{% if gate.docs_uri %}
-Chi tiết: {{ gate.docs_uri }}
-{% endif %}"""
+"""
 
 with DAG(
     dag_id="publish__period",
@@ -49,11 +32,7 @@ with DAG(
     tags=["publish", "blocks-25th"],
     default_args={"owner": "data-engineering", "retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
-        "period": Param(
-            type="string",
-            pattern=r"^\d{4}(-(0[1-9]|1[0-2]|Q[1-4]))?$",
-            description="A month 2026-10, a quarter 2026-Q4 or a year 2026",
-        ),
+        "period": period_param(),
         "late": Param(
             False,
             type="boolean",
@@ -67,11 +46,4 @@ with DAG(
         options={"--period": PERIOD, "--by": REQUESTER},
         skip_when="published_as",
     )
-    publish_when_signed(
-        candidate,
-        PERIOD,
-        REQUESTER,
-        subject=f"Ký duyệt kết quả kỳ {PERIOD}: {CANDIDATE}",
-        body=BODY,
-        reports=f"{Settings.load().home}/reports/{PERIOD}",
-    )
+    publish_when_signed(candidate, f"Ký duyệt kết quả kỳ {PERIOD}: {CANDIDATE}", TOLD)

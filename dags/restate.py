@@ -4,8 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from hailong.airflow_tasks import HailongOperator, publish_when_signed
-from hailong.settings import Settings
+from hailong.airflow_tasks import PERIOD, REQUESTER, HailongOperator, period_param, publish_when_signed
 
 DOC = """### Restate one published period
 Trigger with `period` and `reason` after the build that holds the correction; `hailong restate … --dry-run` says before what would
@@ -13,10 +12,8 @@ change. The newest build is compared with the newest edition, cause by cause, an
 publication are those of `publish__period`. The edition that is replaced stays as it is. When nothing changed, the run
 ends at once.
 """
-PERIOD = "{{ params.period }}"
-REQUESTER = "{{ dag_run.triggering_user_name or 'airflow' }}"
 CANDIDATE = "{{ ti.xcom_pull('candidate')['candidate_id'] }}"
-BODY = """{% set copied = ti.xcom_pull('candidate') -%}
+TOLD = """{% set copied = ti.xcom_pull('candidate') -%}
 **Bản trình ký {{ copied.candidate_id }} thay ấn bản {{ copied.edition_id }}** — người đề nghị: \
 {{ dag_run.triggering_user_name or 'airflow' }}
 
@@ -24,20 +21,7 @@ Lý do: {{ params.reason }}
 
 Giá trị thay đổi theo nguyên nhân: về muộn {{ copied.changed.late }}, bị xoá {{ copied.changed.deleted }}, được sửa \
 {{ copied.changed.corrected }}, đổi quy tắc {{ copied.changed.rule }}, đổi chương trình {{ copied.changed.code }}.
-
-Mã kiểm tra nội dung (SHA-256): `{{ copied.content_sha256 }}`
-
-{% set gate = ti.xcom_pull('gate') or {} -%}
-Kết quả kiểm tra chất lượng: **{{ gate.disposition }}** ({{ gate.run_id }})
-
-{% for warning in gate.warnings or [] -%}
-- Cảnh báo `{{ warning.expectation_id }}`: {{ warning.reason }} — {{ warning.observed }}
-{% else -%}
-- Không có cảnh báo.
-{% endfor -%}
-{% if gate.docs_uri %}
-Chi tiết: {{ gate.docs_uri }}
-{% endif %}"""
+"""
 
 with DAG(
     dag_id="restate__period",
@@ -49,11 +33,7 @@ with DAG(
     tags=["publish"],
     default_args={"owner": "data-engineering", "retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
-        "period": Param(
-            type="string",
-            pattern=r"^\d{4}(-(0[1-9]|1[0-2]|Q[1-4]))?$",
-            description="A month 2026-10, a quarter 2026-Q4 or a year 2026",
-        ),
+        "period": period_param(),
         "reason": Param(type="string", minLength=10, description="Why; it is published with the new edition"),
     },
 ):
@@ -63,11 +43,4 @@ with DAG(
         options={"--period": PERIOD, "--reason": "{{ params.reason }}", "--by": REQUESTER},
         skip_when="unchanged",
     )
-    publish_when_signed(
-        candidate,
-        PERIOD,
-        REQUESTER,
-        subject=f"Ký duyệt bản thay thế kỳ {PERIOD}: {CANDIDATE}",
-        body=BODY,
-        reports=f"{Settings.load().home}/reports/{PERIOD}",
-    )
+    publish_when_signed(candidate, f"Ký duyệt bản thay thế kỳ {PERIOD}: {CANDIDATE}", TOLD)

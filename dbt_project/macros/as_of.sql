@@ -22,9 +22,7 @@
             select told.record_key
             from ops.restated_record as told
             where
-                told.since_batch = {{ since | int }}
-                and told.until_batch = {{ as_of_batch() }}
-                and told.feed = '{{ feed }}'
+                told.feed = '{{ feed }}'
                 and told.cause = any(string_to_array('{{ env_var('HAILONG_COUNTED') }}', ','))
         )
     )

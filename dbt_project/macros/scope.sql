@@ -98,6 +98,12 @@
     )
 {%- endmacro %}
 
+{# Another share of the days each build, all of them in as many builds; states beside the real one are not counted. #}
+{% macro has_its_turn(day) -%}
+    mod(to_char({{ day }}, 'J')::integer, {{ var('drift_builds') }})
+    = (select mod(count(*), {{ var('drift_builds') }}) from ops.build where schema_prefix = '')
+{%- endmacro %}
+
 {# What is open at the end of a period depends on everything before it. #}
 {% macro touched_flow_periods() -%}
     {{ touched_periods(['result', 'rating']) }}

@@ -273,9 +273,9 @@ class Header:
     as_of_batch: int
     late_batches: int
     content_sha256: str
-    scope_units: list[str] | None
-    dossiers: int | None
-    unknown_unit_dossiers: int | None
+    scope_units: list[str]
+    dossiers: int
+    unknown_unit_dossiers: int
 
 
 def read_header(connection: psycopg.Connection, candidate_id: str) -> Header:
@@ -288,6 +288,11 @@ def read_header(connection: psycopg.Connection, candidate_id: str) -> Header:
     if row is None:
         raise PermanentError(
             f"there is no candidate '{candidate_id}': make one with `hailong candidate --period P`, which prints its id"
+        )
+    if row["scope_units"] is None:
+        raise PermanentError(
+            f"candidate '{candidate_id}' does not say which units the register wanted: it was copied before candidates did. "
+            "Copy a new one with `hailong candidate --period P`"
         )
     return Header(**row)
 
@@ -310,7 +315,7 @@ def read(connection: psycopg.Connection, header: Header) -> Subject:
         "select * from publish.candidate_index_score where candidate_id = %(candidate_id)s order by unit_code, index_code",
         header,
     )
-    scope = set(header.scope_units or ())
+    scope = set(header.scope_units)
     by_unit: dict[str, dict[str, dict[str, Any]]] = {}
     for row in indices:
         by_unit.setdefault(row["unit_code"], {})[row["index_code"]] = row
@@ -496,7 +501,7 @@ def _summary(
         "late_batches": header.late_batches,
         "incomplete_share": sum(row["status"] == "incomplete" for row in due) / max(len(due), 1),
         "dossiers": header.dossiers,
-        "unknown_unit_share": (header.unknown_unit_dossiers or 0) / max(header.dossiers or 0, 1),
+        "unknown_unit_share": header.unknown_unit_dossiers / max(header.dossiers, 1),
     }
 
 

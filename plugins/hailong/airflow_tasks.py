@@ -15,22 +15,48 @@ from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import BaseOperator, TriggerRule
+from airflow.sdk import BaseOperator, Param, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from hailong.settings import PROJECT
+from hailong.settings import PROJECT, Settings
+
+# Of a DAG about one period, and who triggered it.
+PERIOD = "{{ params.period }}"
+REQUESTER = "{{ dag_run.triggering_user_name or 'airflow' }}"
+FOUND_BY_GATE = """
+Mã kiểm tra nội dung (SHA-256): `{{ ti.xcom_pull('candidate')['content_sha256'] }}`
+
+{% set gate = ti.xcom_pull('gate') or {} -%}
+Kết quả kiểm tra chất lượng: **{{ gate.disposition }}** ({{ gate.run_id }})
+
+{% for warning in gate.warnings or [] -%}
+- Cảnh báo `{{ warning.expectation_id }}`: {{ warning.reason }} — {{ warning.observed }}
+{% else -%}
+- Không có cảnh báo.
+{% endfor -%}
+{% if gate.docs_uri %}
+Chi tiết: {{ gate.docs_uri }}
+{% endif %}"""
 
 TRANSIENT_EXIT = 75  # EX_TEMPFAIL: what the command line ends with on a TransientError when it is asked to
+
+
+def period_param() -> Param:
+    return Param(
+        type="string",
+        pattern=r"^\d{4}(-(0[1-9]|1[0-2]|Q[1-4]))?$",
+        description="A month 2026-10, a quarter 2026-Q4 or a year 2026",
+    )
 
 
 class HailongOperator(BaseOperator):
     """Runs `hailong COMMAND… --option value…` in its own process; returns the JSON object it prints last, if any.
 
     An option whose value is empty is left out, and so is an empty part of the command. Retried only after a transient failure
-    (or when the process was killed):
-    everything else would fail in the same way again. `skip_when` names a key of the answer: when it is set there, the
-    rest of the DAG is skipped, because there is nothing to do. `source` is the system that the command reads, and the kind of
-    its connector: where the environment has no address of it, Airflow's connection of that name is asked.
+    (or when the process was killed): everything else would fail in the same way again. `skip_when` names a key of the
+    answer: when it is set there, the rest of the DAG is skipped, because there is nothing to do. `source` is the system that
+    the command reads, and the kind of its connector: where the environment has no address of it, Airflow's connection of
+    that name is asked.
     """
 
     template_fields: Sequence[str] = ("command", "options")
@@ -145,19 +171,24 @@ class RecordAnswer(HailongOperator):
         return super().execute(context)
 
 
-def publish_when_signed(
-    candidate: HailongOperator, period: str, requester: str, subject: str, body: str, reports: str
-) -> None:
-    """What follows the task `candidate`: gate, a signature by somebody else, the record of it, publication, report."""
-    gate = HailongOperator(task_id="gate", command=["gate", "--json"], options={"--period": period})
-    sign_off = SignOff(task_id="sign_off", subject=subject, body=body)
+def publish_when_signed(candidate: HailongOperator, subject: str, told: str) -> None:
+    """What follows the task `candidate`: gate, a signature by somebody else, the record of it, publication, report.
+
+    `told` is what the signer reads before the checksum and what the gate found.
+    """
+    gate = HailongOperator(task_id="gate", command=["gate", "--json"], options={"--period": PERIOD})
+    sign_off = SignOff(task_id="sign_off", subject=subject, body=told + FOUND_BY_GATE)
     approved = EmptyOperator(task_id="approved")
     # Not directly below the sign-off: a rejection skips what is, and a rejection must be recorded too.
     record = RecordAnswer(task_id="record", trigger_rule=TriggerRule.NONE_FAILED)
     publish = HailongOperator(
-        task_id="publish", command=["publish", "--json"], options={"--period": period, "--by": requester}
+        task_id="publish", command=["publish", "--json"], options={"--period": PERIOD, "--by": REQUESTER}
     )
-    report = HailongOperator(task_id="report", command=["report"], options={"--period": period, "--out": reports})
+    report = HailongOperator(
+        task_id="report",
+        command=["report"],
+        options={"--period": PERIOD, "--out": f"{Settings.load().home}/reports/{PERIOD}"},
+    )
     candidate >> gate >> sign_off >> approved >> record >> publish >> report
     approved >> publish
 

@@ -60,7 +60,7 @@ def test_nothing_to_do_skips_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_empty_options_are_left_out_and_the_real_command_line_is_called() -> None:
-    task = HailongOperator(task_id="t", command=["--version"], options={"--since": "", "--until": "None"})
+    task = HailongOperator(task_id="t", command=["--version", ""], options={"--since": "", "--until": "None"})
     assert task.execute({"ti": Pushed()}) is None
     with pytest.raises(AirflowFailException, match="exit 2"):
         HailongOperator(task_id="t", command=["nonsense"]).execute({"ti": Pushed()})
@@ -196,7 +196,14 @@ def test_no_answer_is_never_recorded() -> None:
         RecordAnswer(task_id="record").execute({"ti": asked})
 
 
-def test_where_nobody_was_asked_nothing_is_recorded() -> None:
-    found = Pushed(**{"candidate.return_value": {"candidate_id": "2026-11.c1", "published_as": "2026-11.e1"}})
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"candidate_id": "2026-11.c1", "published_as": "2026-11.e1"},
+        {"edition_id": "2026-11.e1", "unchanged": True},
+    ],
+)
+def test_where_nobody_was_asked_nothing_is_recorded(answer: dict[str, Any]) -> None:
+    found = Pushed(**{"candidate.return_value": answer})
     with pytest.raises(AirflowSkipException):
         RecordAnswer(task_id="record").execute({"ti": found})

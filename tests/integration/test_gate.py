@@ -367,6 +367,17 @@ def test_what_the_database_keeps_out_is_refused_in_a_frame_too() -> None:
     assert all(result.failing_keys for result in results)
 
 
+def test_what_was_copied_with_a_candidate_is_what_the_gate_compares_with(built: Settings) -> None:
+    content = good()
+    content.header |= {"dossiers": 0}
+    assert "header.dossiers" in failed(gate.run_candidate(built, store(built, content)))
+    content.header |= {"dossiers": 200, "unknown_unit_dossiers": 199}
+    assert "header.unknown_unit_share" in failed(gate.run_candidate(built, store(built, content)))
+    content.header |= {"scope_units": None}
+    with pytest.raises(PermanentError, match="was copied before candidates did"):
+        gate.run_candidate(built, store(built, content))
+
+
 def test_a_candidate_without_rows_stops(built: Settings) -> None:
     run = gate.run_candidate(built, store(built, Content()))
     assert run.disposition == "stop"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hailong.publish.verify import Verification, verify
 from hailong.settings import Settings
 from hailong.warehouse import rules
 from hailong.warehouse.connect import connect
+from tests.integration.test_cli import refused, run
 from tests.integration.test_publish import gate_says
 
 PERIODS = ("2026-09", "2026-10", "2026-11")
@@ -78,7 +80,7 @@ def as_administrator(said: Settings) -> Iterator[Callable[[str, str], None]]:
     with connect(said) as connection:
         before = {
             table: connection.execute(f"select * from publish.{table}").fetchall()  # type: ignore[arg-type]
-            for table in ("edition", "k_score", "index_score", "candidate_k_score", "approval")
+            for table in ("edition", "k_score", "index_score", "candidate_k_score", "approval", "artifact")
         }
     touched: set[str] = set()
 
@@ -146,7 +148,7 @@ def test_rows_changed_past_every_trigger_are_found(
 ) -> None:
     as_administrator(table, statement)
     found = verify(said, chain=True)
-    assert not found.holds
+    assert not found.holds and "Something was changed after it was said" in found.way_out
     assert any(told in line for line in against(found)[edition_id]), against(found)
 
 
@@ -167,6 +169,26 @@ def test_files_that_were_changed_lost_or_added_are_found(said: Settings) -> None
     assert told() == "its files are those recorded: never recorded: other.txt"
     (folder / "other.txt").unlink()
     assert told() == ""
+
+
+def test_an_edition_whose_files_were_never_recorded_is_unfinished_and_nobody_is_accused(
+    said: Settings, as_administrator: Callable[[str, str], None]
+) -> None:
+    as_administrator("artifact", "delete from publish.artifact where edition_id = '2026-10.e1'")
+    found = verify(said, chain=True)
+    assert against(found) == {"2026-10.e1": ["its files are those recorded: none are recorded"]}
+    assert "hailong publish" in found.way_out and "changed" not in found.way_out
+
+
+def test_the_command_tells_what_was_looked_at_and_exits_1_when_something_does_not_hold(
+    said: Settings, as_administrator: Callable[[str, str], None]
+) -> None:
+    holds = run(said, "verify", "--chain")
+    assert holds.returncode == 0 and holds.stdout.count("✓") == 5 * len(PERIODS) + 1
+    as_administrator("k_score", "update publish.k_score set k = 22 where edition_id = '2026-10.e1'")
+    refused(run(said, "verify", "--chain"), 1, "Something was changed after it was said")
+    told = json.loads(run(said, "verify", "--chain", "--json").stdout)
+    assert not told["holds"] and sum(bool(check["against"]) for check in told["checks"]) == 1
 
 
 def test_a_folder_of_no_edition_is_found(said: Settings) -> None:

@@ -75,6 +75,9 @@ def test_a_missing_source_address_names_the_variable() -> None:
         (["gate"], 2, "hailong gate --period"),
         (["frobnicate"], 2, "No such command"),
         (["publish"], 2, "--period"),
+        (["verify"], 2, "hailong verify --chain"),
+        (["verify", "--chain", "--current-rules"], 2, "hailong verify --chain"),
+        (["restate", "--period", "2026-10", "--reason", " ", "--by", "x"], 2, "needs a reason"),
     ],
 )
 def test_wrong_use_exits_2_with_one_message(arguments: list[str], status: int, message: str, tmp_path: Path) -> None:

@@ -1,12 +1,9 @@
 -- Grain: one row per unit, day and sum that is not what its records add up to: an increment that went wrong.
-{#- Each increment looks at another share of the days, all of them in as many builds; a full build has nothing to look at. -#}
-{%- set builds = var('drift_builds') %}
-{%- set turn = '(select mod(count(*), ' ~ builds ~ ") from ops.build where schema_prefix = '')" %}
-{%- set has_its_turn = "mod(to_char(day, 'J')::integer, " ~ builds ~ ") = " ~ turn %}
+{#- An increment looks at some of the days; a full build has nothing to look at. -#}
 {{ config(
     alias='incremental_drift',
     unique_key=['unit_code', 'event_on', 'measure'],
-    scope=has_its_turn | replace('day', 'held.event_on'),
+    scope=has_its_turn('held.event_on'),
     looks_up=true,
 ) }}
 
@@ -27,7 +24,7 @@ with days as (
 -- Asked for as an array: each branch of a view then takes these days from its index.
 looked_at as (
     select day from days
-    where {% if is_increment() %}{{ has_its_turn }}{% else %}false{% endif %}
+    where {% if is_increment() %}{{ has_its_turn('day') }}{% else %}false{% endif %}
 ),
 
 unit_days as (

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, TransientError
@@ -41,6 +41,19 @@ PARAMETER_COLUMNS = ("policy_id", "parameter", "value", "why")
 
 def names(columns: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+@dataclass(frozen=True)
+class Build:
+    """A finished build whose tables stand: the real ones, or those with a prefix."""
+
+    build_id: int
+    as_of_batch: int
+    rules_sha256: str
+    prefix: str
+
+    def schema(self, name: str) -> str:
+        return f"{self.prefix}{name}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ def create(
     period = parse_period(settings.rules, period_code)
     with connect(settings, ROLE) as connection:
         hold_builds(connection)
-        _, built_to, _ = _build(connection, period)
+        built_to = newest_build(connection, period).as_of_batch
         as_of = built_to if late else _as_of(connection, settings, period, built_to)
         _landed_well(connection, as_of)
         said = _of_edition(connection, period, whatever_it_says=as_of < built_to)
@@ -130,16 +143,16 @@ def _copy(settings: Settings, period: Period, requested_by: str, prefix: str) ->
         connection.execute("set transaction isolation level repeatable read")
         hold_builds(connection)
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
-        build_id, as_of, rules = _build(connection, period, prefix)
-        if behind := _behind(connection, settings, period, as_of):
+        build = newest_build(connection, period, prefix)
+        if behind := _behind(connection, settings, period, build.as_of_batch):
             raise PermanentError(
                 f"the period {period} is not closed in the data: {'; '.join(behind)}. "
                 "Ingest up to its end (`hailong ingest FEED`), build, and try again"
             )
-        digest = marts_sha256(connection, period.code, f"{prefix}marts")
+        digest = marts_sha256(connection, period.code, build.schema("marts"))
         found = _newest(connection, period)
         if found is None or found.content_sha256 != digest:
-            found = _insert(connection, settings, period, build_id, as_of, rules, digest, requested_by, prefix)
+            found = _insert(connection, settings, period, build, digest, requested_by)
         return _with_edition(connection, found)
 
 
@@ -160,8 +173,8 @@ def copy_restated(
         connection.execute("set transaction isolation level repeatable read")
         hold_builds(connection)
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
-        build_id, as_of, rules = _build(connection, period)
-        _landed_well(connection, as_of)
+        build = newest_build(connection, period)
+        _landed_well(connection, build.as_of_batch)
         if made(connection, "marts", period.code) != content:
             raise TransientError("the marts were built anew while the causes were reckoned: restate again")
         digest = marts_sha256(connection, period.code)
@@ -172,9 +185,7 @@ def copy_restated(
             ).fetchone()
             if row == (restates, reason):
                 return found
-        copied = _insert(
-            connection, settings, period, build_id, as_of, rules, digest, requested_by, "", restates, reason
-        )
+        copied = _insert(connection, settings, period, build, digest, requested_by, restates, reason)
         with connection.cursor() as cursor:
             cursor.executemany(
                 "insert into publish.candidate_difference (candidate_id, unit_code, index_code, cause, contribution, "
@@ -213,21 +224,22 @@ def hold_builds(connection: psycopg.Connection) -> None:
         )
 
 
-def _build(connection: psycopg.Connection, period: Period, prefix: str = "") -> tuple[int, int, str]:
-    row = connection.execute(
-        "select build_id, as_of_batch, rules_sha256, status, message from ops.build where schema_prefix = %s "
-        "order by build_id desc limit 1",
-        (prefix,),
-    ).fetchone()
+def newest_build(connection: psycopg.Connection, period: Period, prefix: str = "") -> Build:
+    """The build that the marts are of; PermanentError, in words about the period, when it did not end well."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            "select build_id, as_of_batch, rules_sha256, status, message from ops.build where schema_prefix = %s "
+            "order by build_id desc limit 1",
+            (prefix,),
+        ).fetchone()
     if row is None:
         raise PermanentError(f"no build has run, so there is nothing to copy for {period}: run `hailong build` first")
-    build_id, as_of, rules, status, message = row
-    if status != "succeeded":
+    if row["status"] != "succeeded":
         raise PermanentError(
-            f"the last build ({build_id}, as of batch {as_of}) {status}: {message or 'no message'}. "
-            "The marts may be half of it: run `hailong build` to the end first"
+            f"the last build ({row['build_id']}, as of batch {row['as_of_batch']}) {row['status']}: "
+            f"{row['message'] or 'no message'}. The marts may be half of it: run `hailong build` to the end first"
         )
-    return build_id, as_of, rules
+    return Build(row["build_id"], row["as_of_batch"], row["rules_sha256"], prefix)
 
 
 def _as_of(connection: psycopg.Connection, settings: Settings, period: Period, built_to: int) -> int:
@@ -304,20 +316,16 @@ def _insert(
     connection: psycopg.Connection,
     settings: Settings,
     period: Period,
-    build_id: int,
-    as_of: int,
-    rules: str,
+    build: Build,
     digest: str,
     requested_by: str,
-    prefix: str,
     restates: str | None = None,
     reason: str | None = None,
 ) -> Candidate:
     cutoff = _cutoff(connection, period)
-    marts, rules_schema = f"{prefix}marts", f"{prefix}rules"
     stamps = connection.execute(
         sql.SQL("select count(*), min(policy_id), max(metric_version) from {} where period_code = %s").format(
-            sql.Identifier(marts, "k_score")
+            sql.Identifier(build.schema("marts"), "k_score")
         ),
         (period.code,),
     ).fetchone()
@@ -328,12 +336,12 @@ def _insert(
         )
     late = connection.execute(
         "select count(*) from ops.batch where batch_id <= %s and loaded_at >= %s at time zone %s",
-        (as_of, cutoff, settings.timezone),
+        (build.as_of_batch, cutoff, settings.timezone),
     ).fetchone()
     later = connection.execute(
         "select count(*), coalesce(sum(loaded_rows + tombstone_rows), 0)::bigint from ops.batch "
         "where batch_id > %s and loaded_rows + tombstone_rows > 0",
-        (as_of,),
+        (build.as_of_batch,),
     ).fetchone()
     number = connection.execute(
         "select count(*) + 1 from publish.candidate where period_code = %s", (period.code,)
@@ -346,22 +354,22 @@ def _insert(
             "count(*), count(*) filter (where resolving_unit_code is null) from {dossiers} "
             "where result_on >= %s and result_on < %s"
         ).format(
-            units=sql.Identifier(f"{prefix}core", "core_unit_window"),
-            dossiers=sql.Identifier(f"{prefix}core", "core_dossier"),
+            units=sql.Identifier(build.schema("core"), "core_unit_window"),
+            dossiers=sql.Identifier(build.schema("core"), "core_dossier"),
         ),
         (period.code, period.start, period.end),
     ).fetchone()
     assert scope
     legal_basis = connection.execute(
         sql.SQL("select legal_basis from {} where policy_id = %s").format(
-            sql.Identifier(rules_schema, "scoring_policy")
+            sql.Identifier(build.schema("rules"), "scoring_policy")
         ),
         (stamps[1],),
     ).fetchone()
     row = {
         "candidate_id": candidate_id, "period_code": period.code, "calendar_code": period.calendar_code,
-        "period_start": period.start, "period_end": period.end, "cutoff_at": cutoff, "as_of_batch": as_of,
-        "build_id": build_id, "rules_sha256": rules, "policy_id": stamps[1], "metric_version": stamps[2],
+        "period_start": period.start, "period_end": period.end, "cutoff_at": cutoff, "as_of_batch": build.as_of_batch,
+        "build_id": build.build_id, "rules_sha256": build.rules_sha256, "policy_id": stamps[1], "metric_version": stamps[2],
         "code_version": settings.code_version, "late_batches": late[0], "content_sha256": digest,
         "requested_by": requested_by, "legal_basis": legal_basis[0] if legal_basis else None, "later_batches": later[0],
         "later_records": later[1], "restates": restates, "reason": reason, "scope_units": scope[0], "dossiers": scope[1],
@@ -379,7 +387,7 @@ def _insert(
                 sql.Identifier("publish", f"candidate_{table}"),
                 names(columns),
                 names(columns),
-                sql.Identifier(marts, table),
+                sql.Identifier(build.schema("marts"), table),
             ),
             (candidate_id, period.code),
         )
@@ -387,10 +395,12 @@ def _insert(
         sql.SQL(
             "insert into publish.candidate_parameter (candidate_id, policy_id, parameter, value, why) "
             "select %s, policy_id, parameter, value, why from {} where policy_id = %s"
-        ).format(sql.Identifier(rules_schema, "scoring_policy_parameter")),
+        ).format(sql.Identifier(build.schema("rules"), "scoring_policy_parameter")),
         (candidate_id, stamps[1]),
     )
-    return Candidate(candidate_id, period.code, as_of, digest, requested_by, late[0], later[0], later[1], created=True)
+    return Candidate(
+        candidate_id, period.code, build.as_of_batch, digest, requested_by, late[0], later[0], later[1], created=True
+    )
 
 
 def _of_edition(connection: psycopg.Connection, period: Period, whatever_it_says: bool) -> Candidate | None:
@@ -414,4 +424,4 @@ def _with_edition(connection: psycopg.Connection, candidate: Candidate) -> Candi
         (candidate.period_code,),
     ).fetchone()
     published = row[0] if row and row[1] == candidate.content_sha256 else None
-    return Candidate(**{**vars(candidate), "published_as": published})
+    return replace(candidate, published_as=published)

@@ -6,12 +6,10 @@ closed order: records that came late, that were deleted, that were corrected, th
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 from decimal import Decimal
-from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -20,7 +18,7 @@ from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import Period, parse_period
 from hailong.publish import ROLE
-from hailong.publish.candidate import Candidate, copy_restated, hold_builds
+from hailong.publish.candidate import Build, Candidate, copy_restated, hold_builds, newest_build
 from hailong.publish.checksum import MODELS, Content, made, said
 from hailong.publish.checksum import differences as content_differences
 from hailong.publish.verify import raw_rows_kept
@@ -31,10 +29,8 @@ from hailong.warehouse.connect import connect
 
 CAUSES = ("late", "deleted", "corrected", "rule", "code")
 OF_RECORDS = CAUSES[:3]
-Points = dict[
-    tuple[str, str], tuple[Decimal | None, str | None]
-]  # (unit, index or K) → value and status, of K the verdict
-
+# (unit, index or K) → value and status, of K the verdict
+Points = dict[tuple[str, str], tuple[Decimal | None, str | None]]
 NONE: tuple[Decimal | None, str | None] = (None, None)  # no row
 
 
@@ -98,19 +94,21 @@ def restate(
         connection.execute("set transaction isolation level repeatable read")
         hold_builds(connection)
         standing = _standing(connection, period)
-        built_to, built_by = _built(connection, settings)
+        newest = newest_build(connection, period)
+        if newest.rules_sha256 != rules.rules_sha256(settings.rules):
+            raise PermanentError("the rules were changed since the last build: run `hailong build`, then restate")
         was, now = said(connection, standing.edition_id), made(connection, "marts", period.code)
     otherwise = tuple(content_differences(was, now))
     if not otherwise:
-        return Restatement(standing.edition_id, built_to, (), (), None)
+        return Restatement(standing.edition_id, newest.as_of_batch, (), (), None)
     raw_rows_kept(settings, standing.edition_id)
-    states = _states(settings, period, standing, built_to, built_by, was, now, progress)
+    states = _states(settings, period, standing, newest, was, now, progress)
     differences = tuple(_differences(states))
     if dry_run:
-        return Restatement(standing.edition_id, built_to, differences, otherwise, None)
-    rows = [tuple(vars(difference).values()) for difference in differences]
+        return Restatement(standing.edition_id, newest.as_of_batch, differences, otherwise, None)
+    rows = [astuple(difference) for difference in differences]
     candidate = copy_restated(settings, period, by, standing.edition_id, reason.strip(), now, rows)
-    return Restatement(standing.edition_id, built_to, differences, otherwise, candidate)
+    return Restatement(standing.edition_id, newest.as_of_batch, differences, otherwise, candidate)
 
 
 def _standing(connection: psycopg.Connection, period: Period) -> _Standing:
@@ -126,33 +124,20 @@ def _standing(connection: psycopg.Connection, period: Period) -> _Standing:
     return _Standing(*row)
 
 
-def _built(connection: psycopg.Connection, settings: Settings) -> tuple[int, str]:
-    """Batch and rule set of the marts, which must be those of a finished build by the rules of today."""
-    row = connection.execute(
-        "select as_of_batch, rules_sha256, status from ops.build where schema_prefix = '' order by build_id desc limit 1"
-    ).fetchone()
-    if row is None or row[2] != "succeeded" or row[1] != rules.rules_sha256(settings.rules):
-        raise PermanentError(
-            "the marts are not those of a finished build by the rules of today: run `hailong build`, then restate"
-        )
-    return row[0], row[1]
-
-
 def _states(
     settings: Settings,
     period: Period,
     standing: _Standing,
-    built_to: int,
-    built_by: str,
+    newest: Build,
     was: Content,
     now: Content,
     progress: Callable[[str], None] | None,
 ) -> list[tuple[str, Content, Content]]:
     """(cause, before it, after it), in order. What no record and no rule changed is not built: the same gives the same."""
-    since = standing.as_of_batch
+    since, built_to = standing.as_of_batch, newest.as_of_batch
     with (
         building.side_state(settings) as connection,
-        _own_rules(settings, standing.rules_sha256) as own,
+        rules.laid_out(settings, standing.rules_sha256) as own,
         _classified(connection, settings, since, built_to) as kinds,
     ):
 
@@ -163,7 +148,7 @@ def _states(
             building.build(own, as_of=as_of, beside=True, only=MODELS, counted=reads, progress=progress)
             return made(connection, f"{building.BESIDE}marts", period.code)
 
-        corrected = now if standing.rules_sha256 == built_by else built(built_to)
+        corrected = now if standing.rules_sha256 == newest.rules_sha256 else built(built_to)
         deleted = built(built_to, OF_RECORDS[:2]) if "corrected" in kinds else corrected
         late = built(built_to, OF_RECORDS[:1]) if "deleted" in kinds else deleted
         again = built(since) if since < built_to else late
@@ -171,13 +156,6 @@ def _states(
         ("late", again, late), ("deleted", late, deleted), ("corrected", deleted, corrected), ("rule", corrected, now),
         ("code", was, again),
     ]  # fmt: skip
-
-
-@contextmanager
-def _own_rules(settings: Settings, sha256: str) -> Iterator[Settings]:
-    with tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
-        rules.unpack(settings, sha256, Path(folder))
-        yield replace(settings, rules=Path(folder))
 
 
 def _knows_causes(own: Settings, standing: _Standing) -> None:
@@ -196,8 +174,7 @@ def _classified(connection: psycopg.Connection, settings: Settings, since: int, 
         for feed in load_contracts(settings.contracts):
             connection.execute(
                 sql.SQL(
-                    "insert into ops.restated_record (since_batch, until_batch, feed, record_key, cause) "
-                    "select %(since)s, %(until)s, %(feed)s, came.record_key, case "
+                    "insert into ops.restated_record (feed, record_key, cause) select %(feed)s, came.record_key, case "
                     "when not exists (select 1 from {raw} as old where old.record_key = came.record_key "
                     "and old.batch_id <= %(since)s) then 'late' when came.op <> 'upsert' then 'deleted' else 'corrected' end "
                     "from (select distinct on (record_key) record_key, op from {raw} "
@@ -205,9 +182,7 @@ def _classified(connection: psycopg.Connection, settings: Settings, since: int, 
                 ).format(raw=sql.Identifier("raw", feed)),
                 {"since": since, "until": until, "feed": feed},
             )
-        kinds = connection.execute(
-            "select distinct cause from ops.restated_record where since_batch = %s and until_batch = %s", (since, until)
-        ).fetchall()
+        kinds = connection.execute("select distinct cause from ops.restated_record").fetchall()
     try:
         yield {kind for (kind,) in kinds}
     finally:

@@ -6,10 +6,9 @@ except the removal of the newest edition together with its folder: keep checksum
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import psycopg
 from psycopg.rows import class_row
@@ -24,7 +23,6 @@ from hailong.warehouse.connect import connect
 
 ROLE = "hailong_reader"
 SHOWN = 5  # differences that a line tells; the rest are counted
-
 
 CHANGED = (
     "Something was changed after it was said: do not make it again or overwrite it; find out who did, and restore database and "
@@ -194,11 +192,9 @@ def _made_again(
 ) -> Content:
     """What a rule set (None: that of today) makes of an edition's raw rows."""
     raw_rows_kept(settings, edition.edition_id)
-    with building.side_state(settings) as connection, tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
-        past = replace(settings, timezone=edition.timezone or settings.timezone)
-        if sha256:
-            rules.unpack(settings, sha256, Path(folder))
-            past = replace(past, rules=Path(folder))
+    ruled = rules.laid_out(settings, sha256) if sha256 else nullcontext(settings)
+    with building.side_state(settings) as connection, ruled as past:
+        past = replace(past, timezone=edition.timezone or settings.timezone)
         building.build(past, as_of=edition.as_of_batch, beside=True, only=MODELS, progress=progress)
         return made(connection, f"{building.BESIDE}marts", edition.period_code)
 

@@ -7,6 +7,10 @@ import hashlib
 import io
 import os
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hailong.errors import PermanentError
@@ -72,6 +76,14 @@ def unpack(settings: Settings, sha256: str, folder: Path) -> None:
         raise PermanentError(
             f"the rule set in {path} was changed: its checksum is {found[:12]}…. Restore that file from a backup"
         )
+
+
+@contextmanager
+def laid_out(settings: Settings, sha256: str) -> Iterator[Settings]:
+    """The settings with a rule set that was kept, for as long as it lasts."""
+    with tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
+        unpack(settings, sha256, Path(folder))
+        yield replace(settings, rules=Path(folder))
 
 
 def _archive(rules: Path) -> bytes:

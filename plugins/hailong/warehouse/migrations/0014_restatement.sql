@@ -49,13 +49,11 @@ reset role;
 grant create on schema ops to hailong_transformer;
 set local role hailong_transformer;
 create table ops.restated_record (
-    since_batch bigint not null,
-    until_batch bigint not null,
     feed text not null,
     record_key text not null,
     cause text not null check (cause in ('late', 'deleted', 'corrected')),
-    primary key (since_batch, until_batch, feed, record_key)
+    primary key (feed, record_key)
 );
-comment on table ops.restated_record is 'While a restatement is reckoned: what happened to each record between two batches.';
+comment on table ops.restated_record is 'While a restatement is reckoned, and there is one at a time: what happened to each record since the edition.';
 reset role;
 revoke create on schema ops from hailong_transformer;
