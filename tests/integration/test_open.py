@@ -7,18 +7,25 @@ rules of thumb would have shown is attacked too, and must be found out.
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from scipy.optimize import linprog
 
 from hailong.periods import parse_period
+from hailong.publish import opendata
 from hailong.publish.small_cells import decide
 from hailong.settings import PROJECT, Settings
 from hailong.warehouse.connect import connect
@@ -418,7 +425,7 @@ def test_the_public_reads_open_and_nothing_else(said: Said) -> None:
         ).fetchall()
     assert {schema for schema, _, reads, _ in relations if reads} == {"open"}
     assert not any(writes for *_, writes in relations)
-    assert len([name for schema, name, *_ in relations if schema == "open"]) == 5
+    assert len([name for schema, name, *_ in relations if schema == "open"]) == 6
 
 
 def test_a_month_is_not_open(said: Said) -> None:
@@ -443,3 +450,122 @@ def test_a_decision_stands(said: Said) -> None:
         with connect(said.settings, role) as connection, pytest.raises(psycopg.Error) as refused:
             connection.execute("update publish.public_row set c_hidden_because = null")
         assert isinstance(refused.value, psycopg.errors.RaiseException | psycopg.errors.InsufficientPrivilege)
+
+
+# -- the files that go out ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def packages(said: Said, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Edition → the folder of its open data."""
+    folder = tmp_path_factory.mktemp("open-data")
+    made = {}
+    for edition_id in ("2026-Q1.e2", "2026.e2"):
+        assert opendata.write(said.settings, edition_id, folder / edition_id)
+        made[edition_id] = folder / edition_id / opendata.FOLDER
+    return made
+
+
+def test_a_package_is_read_by_its_own_description_and_holds_what_the_public_may_read(
+    said: Said, packages: dict[str, Path]
+) -> None:
+    for edition_id, folder in packages.items():
+        package = json.loads((folder / "datapackage.json").read_text(encoding="utf-8"))
+        for resource in package["resources"]:
+            view, content = resource["name"].replace("-", "_"), (folder / resource["path"]).read_bytes()
+            assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (
+                resource["bytes"],
+                resource["hash"],
+            )
+            fields = [field["name"] for field in resource["schema"]["fields"]]
+            rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+            assert rows == [] or list(rows[0]) == fields
+            with connect(said.settings, "hailong_open_reader") as connection:
+                columns = ", ".join(f"{name}::text" for name in fields)
+                stored = connection.execute(
+                    f"select {columns} from open.{view} where edition_id = %s",  # type: ignore[arg-type]
+                    (edition_id,),
+                ).fetchall()
+            assert len(rows) == len(stored)
+            for name in set(fields) & {"unit_code", "c", "k", "verdict", "numerator", "status", "c_numerator"}:
+                place = fields.index(name)
+                said_there = sorted(_plain(row[place]) for row in stored)
+                assert sorted(row[name] for row in rows) == said_there, (edition_id, view, name)
+            table = pq.read_table(folder / f"{view}.parquet")
+            assert table.column_names == fields
+            assert table.num_rows == len(rows)
+
+
+def _plain(text: str | None) -> str:
+    if text is None:
+        return ""
+    return {"t": "true", "f": "false"}.get(text) or (text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def test_a_units_file_says_of_a_small_cell_that_it_is_suppressed_and_nothing_more(
+    said: Said, packages: dict[str, Path]
+) -> None:
+    with connect(said.settings) as connection:
+        hidden = {
+            unit: because
+            for unit, because in connection.execute(
+                "select unit_code, c_hidden_because from publish.public_row where edition_id = '2026.e2'"
+            ).fetchall()
+        }
+    assert {bool(because) for because in hidden.values()} == {True, False}
+    for unit, because in hidden.items():
+        told = json.loads((packages["2026.e2"] / "don-vi" / f"{unit}.json").read_text(encoding="utf-8"))
+        c = next(row for row in told["index_score"] if row["index_code"] == "C")
+        if because:
+            assert (c["value"], c["numerator"], c["denominator"], told["k_score"]["k"]) == (None, None, None, None)
+            assert c["status"] == "suppressed"
+        else:
+            assert c["status"] in ("scored", "no_data")
+        assert {row["index_code"] for row in told["index_score"]} == set("ABCDE")
+
+
+def test_the_public_changelog_holds_what_two_editions_show_otherwise(said: Said, packages: dict[str, Path]) -> None:
+    with connect(said.settings, "hailong_open_reader") as connection:
+        shown = {
+            (edition, unit): (value, status)
+            for edition, unit, value, status in connection.execute(
+                "select edition_id, unit_code, value, status from open.index_score where index_code = 'C' "
+                "and period_code = '2026-Q1'"
+            ).fetchall()
+        }
+        changed = connection.execute(
+            "select unit_code, value_was, value_now, status_was, status_now from open.change "
+            "where edition_id = '2026-Q1.e2' and index_code = 'C'"
+        ).fetchall()
+    units = {unit for _, unit in shown}
+    expected = {unit for unit in units if shown["2026-Q1.e1", unit] != shown["2026-Q1.e2", unit]}
+    assert {row[0] for row in changed} == expected
+    assert expected
+    for unit, was, now, status_was, status_now in changed:
+        assert shown["2026-Q1.e1", unit] == (was, status_was)
+        assert shown["2026-Q1.e2", unit] == (now, status_now)
+    rows = list(csv.DictReader((packages["2026-Q1.e2"] / "change.csv").open(encoding="utf-8", newline="")))
+    assert {row["unit_code"] for row in rows if row["index_code"] == "C"} == expected
+
+
+def test_a_package_is_made_again_byte_for_byte_and_every_word_of_the_dictionary_is_used(
+    said: Said, packages: dict[str, Path], tmp_path: Path
+) -> None:
+    def content(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    opendata.write(said.settings, "2026.e2", tmp_path)
+    assert content(tmp_path / opendata.FOLDER) == content(packages["2026.e2"])
+    dictionary = yaml.safe_load(opendata.DICTIONARY.read_text(encoding="utf-8"))
+    package = json.loads((packages["2026.e2"] / "datapackage.json").read_text(encoding="utf-8"))
+    used = {field["name"] for resource in package["resources"] for field in resource["schema"]["fields"]}
+    assert used == set(dictionary["columns"])
+
+
+def test_a_month_gives_no_open_data(said: Said, tmp_path: Path) -> None:
+    with connect(said.settings) as connection:  # known to `publish`, not to `open`
+        month = connection.execute(
+            "select edition_id from publish.edition where period_code ~ '^[0-9]{4}-[0-9]{2}$'"
+        ).fetchone()
+    assert opendata.write(said.settings, month[0] if month else "2026-10.e1", tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

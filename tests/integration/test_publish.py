@@ -14,12 +14,15 @@ from zoneinfo import ZoneInfo
 
 import openpyxl
 import psycopg
+import pyarrow.parquet as pq
 import pytest
+from psycopg import sql
 from rich.console import Console
 
 from hailong.errors import PermanentError, TransientError, UsageError
 from hailong.extract.run import ingest
-from hailong.publish import candidate, edition, report
+from hailong.periods import parse_period
+from hailong.publish import candidate, edition, points, report
 from hailong.publish.approval import approve
 from hailong.publish.checksum import content_sha256
 from hailong.publish.explain import _would_change, explain
@@ -40,6 +43,9 @@ TABLES = (
     "edition_parameter",
     "candidate",
     "candidate_k_score",
+    "candidate_part",
+    "candidate_annex",
+    "annex",
     "approval",
     "artifact",
 )
@@ -195,6 +201,83 @@ def test_the_edition_is_the_signed_copy_row_for_row(built: Settings, published: 
     assert header == (True, "engineer", "signer", ["cand.awaiting"])
     assert parameters and parameters[0] > 30
     assert parameters[1] == 1
+
+
+def test_the_points_of_an_edition_add_up_to_what_it_says_and_lose_no_record(
+    built: Settings, published: edition.Edition
+) -> None:
+    path = published.folder / points.NAME
+    assert path.stat().st_mode & 0o077 == 0
+    rows = pq.read_table(path).to_pylist()
+    with connect(built) as connection:
+        said = connection.execute(
+            "select unit_code, index_code, numerator, denominator from publish.index_score "
+            "where edition_id = %s and index_code in ('A', 'B', 'C', 'E') and status = 'scored'",
+            (published.edition_id,),
+        ).fetchall()
+        dossiers = connection.execute(
+            "select f.dossier_code, d.batch_id from facts.fct_a_timeliness as f inner join core.core_dossier as d "
+            "using (dossier_code) where f.unit_code is null and f.result_on >= '2026-09-15' and f.result_on < '2026-10-15' "
+            "or (f.unit_code) in (select unit_code from core.core_unit_window where period_code = %s "
+            "and f.result_on >= window_start and f.result_on < window_end)",
+            (PERIOD,),
+        ).fetchall()
+    counted = [row for row in rows if row["status"] == "counted"]
+    assert {row["index_code"] for row in counted} == set("ABCDE")
+    assert len(said) > 20
+    for unit, index, numerator, denominator in said:
+        own = [row["point"] for row in counted if (row["unit_code"], row["index_code"]) == (unit, index)]
+        assert (sum(own), len(own)) == (numerator, denominator), (unit, index)
+    of_a = {(row["record_code"], row["batch_id"]) for row in rows if row["index_code"] == "A"}
+    assert of_a == set(dossiers)
+    assert all(row["reason"] for row in rows if row["status"] in ("excluded", "missing"))
+
+
+def test_a_candidate_whose_records_do_not_add_up_to_its_scores_is_not_copied(built: Settings) -> None:
+    def add(points_more: int) -> None:
+        with connect(built) as connection:
+            connection.execute(
+                "update marts.index_score set numerator = numerator + %s where period_code = '2026-11' and index_code = 'A' "
+                "and unit_code = (select min(unit_code) from marts.index_score where period_code = '2026-11' "
+                "and index_code = 'A' and status = 'scored')",
+                (points_more,),
+            )
+
+    period, build_of = parse_period(built.rules, "2026-11"), candidate.newest_build
+    before = count(built, "candidate")
+    add(1)
+    try:
+        with (
+            pytest.raises(PermanentError, match=r"do not add up to the scores \(\S+ A: "),
+            connect(built, "hailong_publisher") as connection,
+        ):
+            digest = candidate.marts_sha256(connection, period.code)
+            candidate._insert(connection, built, period, build_of(connection, period), digest, "engineer")
+    finally:
+        add(-1)
+    assert count(built, "candidate") == before
+
+
+def test_annexes_are_the_rows_of_the_marts_and_go_with_the_edition(built: Settings, published: edition.Edition) -> None:
+    with connect(built) as connection:
+        for annex in ("dossier_flow", "petition_count", "explanation_owed", "rollup", "k_sensitivity"):
+            made = connection.execute(
+                sql.SQL("select to_jsonb(m)::text from marts.{} as m where period_code = %s").format(
+                    sql.Identifier(annex)
+                ),
+                (PERIOD,),
+            ).fetchall()
+            said = connection.execute(
+                "select content::text from publish.annex where edition_id = %s and annex = %s",
+                (published.edition_id, annex),
+            ).fetchall()
+            assert made
+            assert sorted(said) == sorted(made), annex
+        days = connection.execute(
+            "select (select sum((content ->> 'record_count')::bigint) from publish.annex where annex = 'late_data'), "
+            "(select sum(record_count) from marts.late_data where event_on >= '2026-09-15' and event_on < '2026-10-15')"
+        ).fetchone()
+    assert days and days[0] == days[1] > 0
 
 
 def test_a_second_publication_says_nothing_new(built: Settings, published: edition.Edition) -> None:
@@ -549,6 +632,28 @@ def test_explain_shows_the_candidate_or_edition_that_was_asked_for(
     assert "provisional: tonight's marts" in text_of(built, "HCM.SN01", PERIOD, source="provisional")
     with pytest.raises(PermanentError, match=r"'2026-10\.e9'; there is: 2026-10\.c1, 2026-10\.e1, provisional"):
         explain(built, "HCM.SN01", PERIOD, source=f"{PERIOD}.e9")
+
+
+def test_explain_shows_the_records_as_they_were_counted_whatever_the_marts_say_now(
+    built: Settings, published: edition.Edition
+) -> None:
+    with connect(built) as connection:
+        row = connection.execute(
+            "select unit_code, dossier_code from facts.fct_a_timeliness where point = 0 and result_on >= '2026-09-15' "
+            "and result_on < '2026-10-15' and unit_code in (select unit_code from publish.index_score) order by 1, 2 limit 1"
+        ).fetchone()
+        assert row
+        unit, code = row
+        before = connection.execute("select * from core.core_dossier where dossier_code = %s", (code,)).fetchone()
+        connection.execute("set session_replication_role = replica")
+        connection.execute("update facts.fct_dossier set is_result = false where dossier_code = %s", (code,))
+    try:
+        assert before
+        assert code in text_of(built, unit, PERIOD, index="A", limit=1000)
+        assert code not in text_of(built, unit, PERIOD, index="A", limit=1000, source="provisional")
+    finally:
+        with connect(built) as connection:
+            connection.execute("update facts.fct_dossier set is_result = true where dossier_code = %s", (code,))
 
 
 def test_explain_says_what_becomes_of_k_under_the_readings(built: Settings, published: edition.Edition) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from hailong.errors import PermanentError
 from hailong.periods import parse_period
-from hailong.publish import edition
+from hailong.publish import annexes, edition
 from hailong.publish.approval import approve
 from hailong.publish.checksum import content_sha256
 from hailong.publish.verify import Verification, verify
@@ -48,6 +49,13 @@ def copy(settings: Settings, period_code: str, digest: str) -> str:
                     "denominator, excluded, value, status) values (%s, %s, %s, %s, 9, 10, 0, 0.9, 'scored')",
                     (name, period.code, unit, index),
                 )
+        connection.execute(
+            "insert into publish.candidate_annex values (%s, 'rollup', 1, null, '{\"measure\": \"a\"}')", (name,)
+        )
+        connection.execute(
+            "insert into publish.candidate_part values (%s, 'annexes', %s, %s)",
+            (name, *annexes.checksum(connection, "candidate", name)),
+        )
         found = content_sha256(connection, "candidate", name)
         if found != digest:
             connection.rollback()
@@ -80,7 +88,16 @@ def as_administrator(said: Settings) -> Iterator[Callable[[str, str], None]]:
     with connect(said) as connection:
         before = {
             table: connection.execute(f"select * from publish.{table}").fetchall()  # type: ignore[arg-type]
-            for table in ("edition", "k_score", "index_score", "candidate_k_score", "approval", "artifact")
+            for table in (
+                "edition",
+                "k_score",
+                "index_score",
+                "candidate_k_score",
+                "approval",
+                "artifact",
+                "annex",
+                "candidate_part",
+            )
         }
     touched: set[str] = set()
 
@@ -103,7 +120,10 @@ def as_administrator(said: Settings) -> Iterator[Callable[[str, str], None]]:
             places = ", ".join(["%s"] * len(before[table][0]))
             connection.execute(f"alter table publish.{table} disable trigger all")  # type: ignore[arg-type]
             with connection.cursor() as cursor:
-                cursor.executemany(f"insert into publish.{table} values ({places})", before[table])  # type: ignore[arg-type]
+                cursor.executemany(
+                    f"insert into publish.{table} values ({places})",
+                    [[Jsonb(value) if isinstance(value, dict) else value for value in row] for row in before[table]],
+                )  # type: ignore[arg-type]
             without_triggers(connection, table, "select 1")
     assert verify(said, chain=True).holds
 
@@ -112,7 +132,7 @@ def test_what_was_said_is_what_is_stored(said: Settings) -> None:
     found = verify(said, chain=True)
     assert found.holds and against(found) == {}
     assert {check.subject for check in found.checks} == {*(f"{code}.e1" for code in PERIODS), "editions"}
-    assert len(found.checks) == 5 * len(PERIODS) + 1
+    assert len(found.checks) == 6 * len(PERIODS) + 1
 
 
 @pytest.mark.parametrize(
@@ -132,6 +152,12 @@ def test_what_was_said_is_what_is_stored(said: Settings) -> None:
          "2026-10.e1", "what was signed is ffffffffffffffff"),
         ("approval", "update publish.approval set decided_by = 'engineer' where candidate_id = '2026-10.c1'",
          "2026-10.e1", "who asked for it signed it"),
+        ("annex", "update publish.annex set content = '{\"measure\": \"b\"}' where edition_id = '2026-10.e1'",
+         "2026-10.e1", "its annexes are those that were copied: they are others now"),
+        ("annex", "delete from publish.annex where edition_id = '2026-10.e1'",
+         "2026-10.e1", "its annexes are those that were copied: they are others now"),
+        ("candidate_part", "delete from publish.candidate_part where candidate_id = '2026-10.c1'",
+         "2026-10.e1", "its annexes are those that were copied: they are others now"),
         ("edition", "update publish.edition set published_at = published_at - interval '1 day' where edition_id = '2026-11.e1'",
          "2026-11.e1", "it follows the edition that it names: it names"),
         ("edition", "delete from publish.edition where edition_id = '2026-09.e1'",
@@ -184,7 +210,7 @@ def test_the_command_tells_what_was_looked_at_and_exits_1_when_something_does_no
     said: Settings, as_administrator: Callable[[str, str], None]
 ) -> None:
     holds = run(said, "verify", "--chain")
-    assert holds.returncode == 0 and holds.stdout.count("✓") == 5 * len(PERIODS) + 1
+    assert holds.returncode == 0 and holds.stdout.count("✓") == 6 * len(PERIODS) + 1
     as_administrator("k_score", "update publish.k_score set k = 22 where edition_id = '2026-10.e1'")
     refused(run(said, "verify", "--chain"), 1, "Something was changed after it was said")
     told = json.loads(run(said, "verify", "--chain", "--json").stdout)

@@ -15,14 +15,15 @@ from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, TransientError
 from hailong.load.ledger import cover_end
 from hailong.periods import Period, parse_period
-from hailong.publish import LOCK, ROLE
+from hailong.publish import LOCK, ROLE, annexes, points
 from hailong.publish.checksum import MODELS, Content, made, marts_sha256
 from hailong.settings import Settings
 from hailong.warehouse import build as building
 from hailong.warehouse.connect import connect
 from hailong.warehouse.rules import rules_sha256
 
-READ = ("marts", "core", "rules")  # schemas that a candidate is copied from
+COPIED = (*MODELS, *annexes.MODELS, *points.MODELS)  # models that a candidate is copied from
+READ = ("marts", "facts", "core", "rules")  # schemas that a candidate is copied from
 
 K_COLUMNS = (
     "period_code", "unit_code", "unit_name", "peer_group", "peer_group_name", "unit_kind", "a", "b", "c", "d", "e", "k",
@@ -128,7 +129,7 @@ def _copy_past(
 ) -> Candidate:
     """Copy a state that is built for this and gone afterwards."""
     with building.side_state(settings) as connection:
-        building.build(settings, as_of=as_of, beside=True, only=MODELS, progress=progress)
+        building.build(settings, as_of=as_of, beside=True, only=COPIED, progress=progress)
         for schema in READ:
             connection.execute(
                 sql.SQL(
@@ -398,6 +399,17 @@ def _insert(
         ).format(sql.Identifier(build.schema("rules"), "scoring_policy_parameter")),
         (candidate_id, stamps[1]),
     )
+    annexes.copy(connection, candidate_id, period, build.schema("marts"))
+    written = points.write(settings, connection, candidate_id, period, build.prefix)
+    rows, annex_digest = annexes.checksum(connection, "candidate", candidate_id)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into publish.candidate_part (candidate_id, part, row_count, sha256) values (%s, %s, %s, %s)",
+            [
+                (candidate_id, annexes.PART, rows, annex_digest),
+                (candidate_id, points.NAME, written.row_count, written.sha256),
+            ],
+        )
     return Candidate(
         candidate_id, period.code, build.as_of_batch, digest, requested_by, late[0], later[0], later[1], created=True
     )

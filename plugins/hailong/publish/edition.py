@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from psycopg import sql
 
 from hailong.errors import PermanentError
 from hailong.periods import Period, parse_period
-from hailong.publish import LOCK, ROLE
+from hailong.publish import LOCK, ROLE, annexes, opendata, points
 from hailong.publish.approval import header, signature
 from hailong.publish.candidate import INDEX_COLUMNS, K_COLUMNS, PARAMETER_COLUMNS, names
 from hailong.publish.checksum import content_sha256
@@ -100,10 +99,12 @@ def _tables(settings: Settings, connection: psycopg.Connection, period: Period, 
             ),
             (edition_id, candidate_id),
         )  # fmt: skip
-    if content_sha256(connection, "edition", edition_id) != digest:
+    annexes.publish(connection, candidate_id, edition_id)
+    if content_sha256(connection, "edition", edition_id) != digest or not annexes_as_copied(connection, edition_id):
         raise PermanentError(
             f"the rows of edition {edition_id} do not have the checksum that was signed: nothing was published. "
-            "Something changes rows on their way in: look at the triggers and columns of publish.k_score, publish.index_score"
+            "Something changes rows on their way in: look at the triggers and columns of publish.k_score, publish.index_score "
+            "and publish.annex"
         )
     return edition_id, digest, True
 
@@ -128,6 +129,8 @@ def write_files(settings: Settings, edition_id: str) -> Path:
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         render(connection, edition_id, made)
+        opendata.write(settings, edition_id, made)
+        _bring_points(settings, connection, edition_id, made)
         digests = digests_of(made)
         if recorded and digests != recorded:
             shutil.rmtree(made)
@@ -147,10 +150,41 @@ def write_files(settings: Settings, edition_id: str) -> Path:
     return folder
 
 
+def annexes_as_copied(connection: psycopg.Connection, edition_id: str) -> bool:
+    """Are an edition's annexes those that were copied with its candidate? One older than annexes has none."""
+    rows, found = annexes.checksum(connection, "edition", edition_id)
+    copied = _part(connection, edition_id, annexes.PART)
+    return found == copied if copied else not rows
+
+
+def _bring_points(settings: Settings, connection: psycopg.Connection, edition_id: str, made: Path) -> None:
+    """Put the candidate's points among the edition's files. PermanentError when they are not those that were recorded."""
+    copied = _part(connection, edition_id, points.NAME)
+    if copied is None:
+        return  # its candidate is older than points
+    row = connection.execute("select candidate_id from publish.edition where edition_id = %s", (edition_id,)).fetchone()
+    assert row
+    found = points.folder(settings, row[0]) / points.NAME
+    if not found.is_file() or points.digest(found) != copied:
+        shutil.rmtree(made)
+        raise PermanentError(
+            f"the points behind edition {edition_id} are missing or changed ({found}): restore that folder from a backup, "
+            "or, when that is not to be had, restate the period"
+        )
+    shutil.copy2(found, made / points.NAME)  # keeps its mode: not for everybody's eyes
+
+
+def _part(connection: psycopg.Connection, edition_id: str, part: str) -> str | None:
+    row = connection.execute(
+        "select p.sha256 from publish.candidate_part as p inner join publish.edition as e using (candidate_id) "
+        "where e.edition_id = %s and p.part = %s",
+        (edition_id, part),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def digests_of(folder: Path) -> dict[str, str]:
-    """File → SHA-256 of the files that lie in a folder; none when there is no folder."""
-    if not folder.is_dir():
-        return {}
+    """File (below the folder, with `/`) → SHA-256 of the files that lie in it; none when there is no folder."""
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.is_file()
+        path.relative_to(folder).as_posix(): points.digest(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }

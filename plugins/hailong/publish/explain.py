@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +19,7 @@ from rich.text import Text
 
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import Period, parse_period
+from hailong.publish import points
 from hailong.publish.explain_petitions import petitions_behind
 from hailong.publish.told import cell, number, rows_of
 from hailong.settings import Settings
@@ -82,6 +86,22 @@ RECORDS = {
         from facts.fct_e_posting where unit_code = %(unit)s and period_code = %(period)s order by place_code
     """,
 }
+# The same of a copy that keeps its points: names as there, and as above where they differ.
+OF_POINTS = {
+    "A": {
+        "record_code": "dossier_code", "received_at": "", "received_is_date": "", "due_at": "", "due_is_date": "",
+        "due_basis_used": "", "result_at": "", "result_is_date": "", "working_days_late": "", "reason": "exclusion_reason",
+        "point": "",
+    },
+    "B": {
+        "record_code": "dossier_code", "occurred_on": "result_on", "return_count": "", "reason": "exclusion_reason", "point": "",
+    },
+    "C": {
+        "record_code": "rating_id", "dossier_code": "", "rated_at": "", "channel_code": "", "level_code": "", "is_overall": "",
+        "unit_basis": "", "reason": "exclusion_reason", "point": "",
+    },
+    "E": {"place_code": "", "checked_on": "", "is_carried_forward": "", "result": "", "checker_kinds": ""},
+}  # fmt: skip
 EXCLUSIONS = """
     select 'A' as index_code, exclusion_reason, count(*) from facts.fct_a_timeliness
     where unit_code = %(unit)s and result_on >= %(start)s and result_on < %(end)s and exclusion_reason is not null
@@ -151,7 +171,8 @@ def explain(
         )
         window = {"unit": unit, "period": period.code, "start": row["window_start"], "end": row["window_end"]}
         parts: list[RenderableType] = [_head(row, period, said), _index_table(indices)]
-        exclusions = connection.execute(EXCLUSIONS, window).fetchall()
+        kept = _points_kept(settings, said)
+        exclusions = _excluded(kept, unit) if kept else connection.execute(EXCLUSIONS, window).fetchall()
         parts.append(_exclusion_text(exclusions))
         parts.append(_beside_a(connection, window))
         parameters = _parameter_rows(connection, period, said)
@@ -162,13 +183,12 @@ def explain(
         for code in [chosen] if chosen else scored:
             if code == "D":
                 parts.append(petitions_behind(connection, window, zone))
-            parts.append(_records(connection, code, window, limit, zone))
-    parts.append(
-        Text(
-            f"Records are those of the last build, as of batch {as_of}; all of one index: --index A --limit 1000.",
-            "dim",
-        )
-    )
+            counted = kept if code in OF_POINTS else None
+            rows = _of_points(counted, unit, code) if counted else rows_of(connection, RECORDS[code], window)
+            parts.append(_records(code, rows, limit, zone))
+    last = f"those of the last build, as of batch {as_of}"
+    whose = f"as they were counted in {said.value}; petitions and what stands beside them are {last}" if kept else last
+    parts.append(Text(f"Records are {whose}; all of one index: --index A --limit 1000.", "dim"))
     return Group(*parts)
 
 
@@ -393,10 +413,39 @@ def _parameters(rows: list[tuple[str, str, str]], index: str | None) -> Table:
     return table
 
 
-def _records(
-    connection: psycopg.Connection, index: str, window: dict[str, Any], limit: int, zone: ZoneInfo
-) -> RenderableType:
-    rows = rows_of(connection, RECORDS[index], window)
+def _points_kept(settings: Settings, said: Said) -> Path | None:
+    """The file of points of an edition or candidate; None for the marts, and where there is none (`hailong verify --chain`)."""
+    if said.schema != "publish":
+        return None
+    folder = points.folder(settings, said.value) if said.prefix else settings.editions / said.value
+    return folder / points.NAME if (folder / points.NAME).is_file() else None
+
+
+def _excluded(kept: Path, unit: str) -> list[tuple[str, str, int]]:
+    found = Counter(
+        (index, row["reason"])
+        for index in "ABC"
+        for row in points.read(kept, unit, index).select(["reason"]).to_pylist()
+        if row["reason"]
+    )
+    return [(index, reason, count) for (index, reason), count in sorted(found.items())]
+
+
+def _of_points(kept: Path, unit: str, index: str) -> list[dict[str, Any]]:
+    """The records behind an index, those that cost something first, as `RECORDS` has them."""
+    found = points.read(kept, unit, index).to_pylist()
+    found.sort(
+        key=lambda row: (
+            row["point"] == 1,
+            row["reason"] or "",
+            row["occurred_on"] or date.min,
+            row["record_code"] or "",
+        )
+    )
+    return [{shown or name: row[name] for name, shown in OF_POINTS[index].items()} for row in found]
+
+
+def _records(index: str, rows: list[dict[str, Any]], limit: int, zone: ZoneInfo) -> RenderableType:
     table = Table(title=f"Behind {index}: {min(limit, len(rows))} of {len(rows)} records", title_justify="left")
     if not rows:
         return Text(f"Behind {index}: no record")

@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from hailong.errors import PermanentError
 from hailong.publish.checksum import MODELS, Content, content_sha256, differences, made, said
-from hailong.publish.edition import digests_of
+from hailong.publish.edition import annexes_as_copied, digests_of
 from hailong.settings import Settings
 from hailong.warehouse import build as building
 from hailong.warehouse import rules
@@ -149,6 +149,7 @@ def _stored(connection: psycopg.Connection, settings: Settings, edition: _Editio
     told = {
         "its rows are those that were published": "" if found == digest else f"they are {found[:16]}… now",
         "the copy that was signed is as it was": "" if copied == digest else f"it is {copied[:16]}… now",
+        "its annexes are those that were copied": "" if annexes_as_copied(connection, name) else "they are others now",
         "it was signed at this checksum by somebody else": unsigned,
     }
     return [

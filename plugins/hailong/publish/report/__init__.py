@@ -9,6 +9,7 @@ import xlsxwriter
 
 from hailong.errors import PermanentError
 from hailong.periods import parse_period
+from hailong.publish import opendata
 from hailong.publish.report.data import load
 from hailong.publish.report.xlsx import write
 from hailong.settings import Settings
@@ -26,7 +27,10 @@ def render(connection: psycopg.Connection, edition_id: str, folder: Path) -> lis
 
 
 def build(settings: Settings, period_code: str, edition_no: int | None, out: Path) -> list[Path]:
-    """Write the report of a period's edition (default: the newest) into `out`. PermanentError when there is none."""
+    """Write the report of a period's edition (default: the newest) into `out`, and its open data if it is public.
+
+    PermanentError when there is none.
+    """
     period = parse_period(settings.rules, period_code)
     with connect(settings, READER) as connection:
         rows = connection.execute(
@@ -47,6 +51,6 @@ def build(settings: Settings, period_code: str, edition_no: int | None, out: Pat
             )
         try:
             out.mkdir(parents=True, exist_ok=True)
-            return render(connection, editions[wanted], out)
+            return [*render(connection, editions[wanted], out), *opendata.write(settings, editions[wanted], out)]
         except OSError as error:
             raise PermanentError(f"the report of {editions[wanted]} cannot be written to {out}: {error}") from error

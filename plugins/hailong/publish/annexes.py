@@ -1,0 +1,92 @@
+"""Annexes: what a report says beside the scores. Rows of the marts of one period, copied with the candidate.
+
+They are kept as JSON objects, because a report reads them as a whole and their columns are those of the mart of that day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import psycopg
+from psycopg import sql
+
+from hailong.periods import Period
+
+PART = "annexes"  # as `publish.candidate_part` names it
+OF_PERIOD = "select * from {mart} where period_code = %(period)s"
+# Annex → its rows of one period. What is kept by days there is summed here over the days of the period.
+ANNEXES = {
+    "dossier_flow": OF_PERIOD,
+    "petition_count": OF_PERIOD,
+    "petition_term": OF_PERIOD,
+    "explanation_owed": OF_PERIOD,
+    "k_sensitivity": OF_PERIOD,
+    "late_data": (
+        "select unit_code, measure, days_late, sum(record_count)::bigint as record_count from {mart} "
+        "where event_on >= %(start)s and event_on < %(end)s group by unit_code, measure, days_late"
+    ),
+    "reconciliation": (
+        "select unit_code, reason, sum(city_count)::bigint as city_count, sum(portal_count)::bigint as portal_count, "
+        "sum(difference)::bigint as difference from {mart} "
+        "where received_on >= %(start)s and received_on < %(end)s group by unit_code, reason"
+    ),
+    "follow_up": OF_PERIOD,
+    "watch_list": "select * from {mart}",  # as of the last day read
+    "action": "select * from {mart}",  # a remedy may be due long after the period that it was promised for
+    "dispute": OF_PERIOD,
+    "evaluation": OF_PERIOD,
+    "evaluation_criterion": OF_PERIOD,
+    "rollup": OF_PERIOD,
+    "trend": OF_PERIOD,
+    "unit_note": OF_PERIOD,
+    "portal_group": OF_PERIOD,
+    "reform_index_handover": OF_PERIOD,
+}
+MODELS = tuple(f"mart_{name}" for name in ANNEXES)  # which make them
+
+
+def copy(connection: psycopg.Connection, candidate_id: str, period: Period, marts: str) -> None:
+    """Copy the annexes of a period out of the schema `marts`; rows in the order of their text."""
+    for annex, rows in ANNEXES.items():
+        connection.execute(
+            sql.SQL(
+                "insert into publish.candidate_annex (candidate_id, annex, row_no, unit_code, content) "
+                'select %(candidate)s, %(annex)s, row_number() over (order by content::text collate "C"), '
+                "content ->> 'unit_code', content from (select to_jsonb(said) as content from ({rows}) as said) as kept"
+            ).format(rows=sql.SQL(rows).format(mart=sql.Identifier(marts, annex))),
+            {
+                "candidate": candidate_id,
+                "annex": annex,
+                "period": period.code,
+                "start": period.start,
+                "end": period.end,
+            },
+        )
+
+
+def publish(connection: psycopg.Connection, candidate_id: str, edition_id: str) -> None:
+    """Copy a candidate's annexes into its edition."""
+    connection.execute(
+        "insert into publish.annex (edition_id, annex, row_no, unit_code, content) "
+        "select %s, annex, row_no, unit_code, content from publish.candidate_annex where candidate_id = %s",
+        (edition_id, candidate_id),
+    )
+
+
+def checksum(connection: psycopg.Connection, owner: str, owner_id: str) -> tuple[int, str]:
+    """Rows and SHA-256 of the stored annexes of a 'candidate' or an 'edition': a JSON line a row, by annex and number."""
+    table, key = {"candidate": ("candidate_annex", "candidate_id"), "edition": ("annex", "edition_id")}[owner]
+    digest, rows = hashlib.sha256(), 0
+    with connection.cursor(name="annexes") as cursor:
+        cursor.execute(
+            sql.SQL(
+                "select annex, row_no, unit_code, content::text from {table} where {key} = %s "
+                'order by annex collate "C", row_no'
+            ).format(table=sql.Identifier("publish", table), key=sql.Identifier(key)),
+            (owner_id,),
+        )
+        for row in cursor:
+            rows += 1
+            digest.update(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+    return rows, digest.hexdigest()
