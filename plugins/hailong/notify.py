@@ -76,6 +76,11 @@ class Delivery:
         return any(attempt.outcome == "failed" for attempt in self.attempts)
 
     @property
+    def is_news(self) -> bool:
+        """Whether anything was sent, tried or could not be; false when all of it was said before."""
+        return any(attempt.outcome != "known" for attempt in self.attempts)
+
+    @property
     def message(self) -> str:
         lines = [f"{self.topic}: {attempt.line()}" for attempt in self.attempts]
         if self.attempts and not self.recorded:
@@ -104,16 +109,17 @@ def deliver(settings: Settings, message: Message) -> Delivery:
     return Delivery(message.topic, attempts, recorded=ledger is not None)
 
 
-def told(settings: Settings, topic: str) -> tuple[str, ...]:
-    """The roles that have been sent a message about a topic; none where the warehouse cannot say."""
+def told(settings: Settings, prefix: str) -> dict[str, tuple[str, ...]]:
+    """The roles that have been sent a message about each topic beginning so; none where the warehouse cannot say."""
     with _ledger(settings) as ledger:
         if ledger is None:
-            return ()
+            return {}
         rows = ledger.execute(
-            "select distinct unnest(roles) from ops.notification where topic = %s and outcome = 'sent' order by 1",
-            (topic,),
+            "select topic, array_agg(distinct role order by role) from ops.notification, unnest(roles) as role "
+            "where starts_with(topic, %s) and outcome = 'sent' group by topic",
+            (prefix,),
         ).fetchall()
-    return tuple(role for (role,) in rows)
+    return {topic: tuple(roles) for topic, roles in rows}
 
 
 def must_reach(deliveries: list[Delivery]) -> None:
