@@ -164,6 +164,14 @@ def check(settings: Settings, today: date | datetime | None = None) -> DeadlineS
     return DeadlineState(now, since, periods, blind)
 
 
+def due_moment(settings: Settings, period_code: str) -> datetime | None:
+    """When the edition of a period is due under the calendar in force, with its zone; None where there is no such period."""
+    with connect(settings, role="hailong_reader") as connection:
+        rows, _, _ = _calendar(connection, settings)
+    due: list[datetime] = [row["due_at"] for row in rows if row["period_code"] == period_code]
+    return due[0].replace(tzinfo=ZoneInfo(settings.timezone)) if due else None
+
+
 def _calendar(connection: psycopg.Connection, settings: Settings) -> tuple[Sequence[Row], WorkingDays, Blind | None]:
     """Rows of the publication calendar and working days as the last build has them, else as the repository does, and why."""
     with connection.cursor(row_factory=dict_row) as cursor:
