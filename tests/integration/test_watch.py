@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from hailong.errors import PermanentError
 from hailong.notify import Delivery
@@ -48,15 +49,21 @@ class Story:
         self.rows = 0
 
     def insert(self, table: str, **values: Any) -> None:
-        columns = ", ".join(values)
         self.connection.execute(
-            f"insert into {table} ({columns}) values ({', '.join(['%s'] * len(values))})".encode(), [*values.values()]
+            sql.SQL("insert into {} ({}) values ({})").format(
+                sql.Identifier(*table.split(".")),
+                sql.SQL(", ").join(map(sql.Identifier, values)),
+                sql.SQL(", ").join(sql.Placeholder() * len(values)),
+            ),
+            [*values.values()],
         )
 
     def seeds(self, settings: Settings) -> None:
         """The calendar as a build leaves it, but for the quarter and the year that end on the same day."""
         for name, columns in SEEDS.items():
-            self.connection.execute(f"create table rules.{name} ({columns})".encode())
+            self.connection.execute(
+                sql.SQL("create table {} ({})").format(sql.Identifier("rules", name), sql.SQL(columns))  # type: ignore[arg-type]
+            )
             with (settings.rules / "seeds" / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
                 for row in csv.DictReader(handle):
                     self.insert(f"rules.{name}", **{key: value or None for key, value in row.items()})
@@ -280,6 +287,11 @@ def test_it_is_heard_when_nothing_ever_ran(watched: Settings, receivers: tuple[M
     assert told.to.count("lanh-dao") == 3
     assert all("dossier: chưa được nạp lần nào" in text and "chưa được tính lần nào" in text for *_, text in told.mails)
     assert morning(26).to.count("lanh-dao") == 3
+    with connect(watched, autocommit=True) as connection:
+        Story(connection).seeds(watched)
+        assert [subject for _, subject, _ in morning(26).mails] == ["[Hài lòng] Đã kiểm tra lại được hạn công bố"] * 2
+        connection.execute("drop table rules.publication_calendar")
+        assert morning(26).mails[0][1] == "[Hài lòng] Không kiểm tra được hạn công bố"  # again, and heard again
 
 
 def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -16,9 +16,10 @@ from hailong.settings import PROJECT, Settings
 
 SCHEDULE = PROJECT / "expectations" / "escalation.yaml"
 TOPIC = "deadline/"
+WATCHER = f"{TOPIC}watcher"  # the topic of the watcher itself
 CLOSING = (
-    "Cách xử lý: docs/runbook.md, mục “Mails about the 25th”. Thư được gửi tự động mỗi khi tình trạng thay đổi; "
-    "tình trạng không đổi thì không gửi lại."
+    "Kỹ sư dữ liệu xem cách xử lý trong docs/runbook.md, mục “Mails about the 25th”. Thư được gửi tự động khi tình trạng "
+    "thay đổi; tình trạng không đổi thì không gửi lại."
 )
 
 
@@ -64,8 +65,12 @@ def read_schedule(path: Path = SCHEDULE) -> Schedule:
 def notify(settings: Settings, state: DeadlineState, schedule: Schedule | None = None) -> list[Delivery]:
     """Tell everybody whose turn it is what is owed and what is missing; that it is published, those who were told it was not."""
     schedule = schedule or read_schedule()
-    messages = [] if state.blind is None else [_blind(state.blind, schedule)]
     before = told(settings, TOPIC)
+    messages = []
+    if state.blind:
+        messages.append(_blind(state.blind, schedule))
+    elif roles := before.get(WATCHER):  # without this the next blindness would be the state that was told last
+        messages.append(_sees(roles))
     for period in state.periods:
         if period.state != "published":
             messages.append(_unpublished(state, period, schedule))
@@ -87,11 +92,21 @@ def notify_error(settings: Settings, error: HailongError) -> list[Delivery]:
 
 def _blind(blind: Blind, schedule: Schedule) -> Message:
     return Message(
-        topic=f"{TOPIC}watcher",
+        topic=WATCHER,
         state=blind.kind,
         subject="[Hài lòng] Không kiểm tra được hạn công bố",
         text=f"Chương trình theo dõi hạn công bố không làm việc được.\n\n{blind.vietnamese}\n\n{CLOSING}",
         roles=schedule.blind.roles,
+    )
+
+
+def _sees(roles: tuple[str, ...]) -> Message:
+    return Message(
+        topic=WATCHER,
+        state="sees",
+        subject="[Hài lòng] Đã kiểm tra lại được hạn công bố",
+        text="Chương trình theo dõi hạn công bố đã làm việc trở lại bình thường.",
+        roles=roles,
     )
 
 
