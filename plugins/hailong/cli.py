@@ -725,11 +725,11 @@ def _deadline(tell: bool, today: str | None, as_json: bool) -> None:
     settings = Settings.load()
     moment = _moment(today, settings, "--today")
     if tell and not is_configured(settings):
-        out.print(NOBODY)
+        err.print(NOBODY)
         tell = False
     try:
         state = check(settings, moment.date() if moment and today and len(today) == len("2026-10-01") else moment)
-    except HailongError as error:
+    except Exception as error:  # whatever it is: a watcher that cannot look must not be quiet
         if tell:
             err.print("\n".join(delivery.message for delivery in notify_error(settings, error)), markup=False)
         raise

@@ -43,6 +43,10 @@ class Message:
     text: str
     roles: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        if not self.roles or "@" in self.topic:
+            raise ValueError(f"the message about {self.topic!r} needs roles, and its topic must not hold an address")
+
 
 @dataclass(frozen=True)
 class Attempt:

@@ -312,6 +312,7 @@ def test_the_command_tells_and_fails_when_it_can_not_look_or_reach_somebody(
     with connect(watched, autocommit=True) as connection:
         story = Story(connection)
         story.seeds(watched)
+    box.take()
     done = command(watched, "--deadline", "--notify", "--today", "2026-12-16")
     assert (done.returncode, done.stderr) == (0, "")
     hook.status = 500
@@ -326,6 +327,11 @@ def test_the_command_tells_and_fails_when_it_can_not_look_or_reach_somebody(
     assert done.returncode == 1 and "not recorded" in done.stderr and "geheim" not in done.stderr
     assert [mail.subject for mail in box.take()] == ["[Hài lòng] Không kiểm tra được hạn công bố"] * 2
     assert command(watched, "--notify").returncode == 2
+    with connect(watched, autocommit=True) as connection:
+        connection.execute("revoke select on rules.scoring_policy from hailong_reader")
+    done = command(watched, "--deadline", "--notify", "--today", "2026-12-18")
+    assert done.returncode == 1 and "permission denied" in done.stderr
+    assert "InsufficientPrivilege" in box.take()[0].text
 
 
 @pytest.mark.parametrize(

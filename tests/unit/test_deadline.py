@@ -183,4 +183,4 @@ def test_the_command_fails_and_says_why_when_there_is_no_calendar(warehouse: Set
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **warehouse.env}, check=False)
     assert done.returncode == 1
     assert "no build has finished" in done.stderr
-    assert done.stdout.count("Nobody is told") == 1
+    assert done.stderr.count("Nobody is told") == 1

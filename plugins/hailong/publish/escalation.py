@@ -79,13 +79,13 @@ def notify(settings: Settings, state: DeadlineState, schedule: Schedule | None =
     return [deliver(settings, message) for message in messages]
 
 
-def notify_error(settings: Settings, error: HailongError) -> list[Delivery]:
-    """Tell that the watcher could not look at all."""
+def notify_error(settings: Settings, error: Exception) -> list[Delivery]:
+    """Tell that the watcher could not look at all. What the driver says of an error may quote rows, so only its kind is told."""
+    text = str(error) if isinstance(error, HailongError) else type(error).__name__
     blind = Blind(
         type(error).__name__,
-        str(error),
-        "Không đọc được cơ sở dữ liệu của kho, hoặc cơ sở dữ liệu chưa có cấu trúc bảng, nên không biết kỳ nào đã công bố. "
-        f"Thông báo kỹ thuật: {error}",
+        text,
+        f"Không xác định được kỳ nào đến hạn và kỳ nào đã công bố. Thông báo kỹ thuật: {text}",
     )
     return [deliver(settings, _blind(blind, read_schedule()))]
 
