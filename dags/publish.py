@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
+from hailong.airflow_deadline import at_due_moment
 from hailong.airflow_tasks import PERIOD, REQUESTER, HailongOperator, period_param, publish_when_signed
 
 DOC = """### Publish one period
@@ -12,7 +13,8 @@ not sign. The sign-off waits for one of `HAILONG_SIGNERS`; the answer is copied 
 of the candidate and the warnings shown, because Airflow forgets it when the task is cleared. A rejected candidate is
 recorded and nothing is published. When the period's newest edition already says exactly this, the run ends at once.
 
-No schedule: `watch__deadline` says daily which period is due. A published period is corrected by `restate__period`.
+No schedule: `watch__deadline` says daily which period is due, and a run that is not through at the due moment of its period has
+the same said at that moment. A published period is corrected by `restate__period`.
 """
 CANDIDATE = "{{ ti.xcom_pull('candidate')['candidate_id'] }}"
 TOLD = """{% set copied = ti.xcom_pull('candidate') -%}
@@ -28,6 +30,7 @@ with DAG(
     description="Candidate, gate, signature, edition and report of one period",
     doc_md=DOC,
     catchup=False,
+    deadline=at_due_moment(),
     max_active_runs=4,  # month, quarter and year may wait for their signatures side by side
     tags=["publish", "blocks-25th"],
     default_args={"owner": "data-engineering", "retries": 2, "retry_delay": timedelta(minutes=5)},

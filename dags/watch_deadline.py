@@ -8,19 +8,23 @@ from hailong.airflow_tasks import HailongOperator
 from hailong.settings import Settings
 
 DOC = """### Is every period published before the 25th?
-Reads the publication calendar and `publish.edition` every morning, whatever else ran or did not. Fails, loudly, while a
-period is past its due time and has no edition; says which periods are past their cut-off and can be published.
-What to do: trigger `publish__period` for the period named, and see `docs/runbook.md`.
+Reads the publication calendar and the tables every morning, whatever else ran or did not. From the cut-off of a period on it says
+what the period lacks and how many working days are left, and tells whose turn it is (`expectations/escalation.yaml`) by
+mail and webhook, once per change. Fails, loudly, while a period is past its due time and has no edition, while there is no
+calendar to read, and when somebody could not be reached.
+What to do: see `docs/runbook.md`, "Mails about the 25th".
 """
 
 with DAG(
     dag_id="watch__deadline",
     schedule=CronTriggerTimetable("0 7 * * *", timezone=Settings.load().timezone),
-    description="Fails while a period is overdue and unpublished",
+    description="What each owed period lacks, told to whose turn it is; fails while one is overdue",
     doc_md=DOC,
     catchup=False,
     max_active_runs=1,
     tags=["watch", "blocks-25th"],
     default_args={"owner": "data-engineering", "retries": 2, "retry_delay": timedelta(minutes=10)},
 ):
-    HailongOperator(task_id="check", command=["status", "--deadline"], execution_timeout=timedelta(minutes=10))
+    HailongOperator(
+        task_id="check", command=["status", "--deadline", "--notify"], execution_timeout=timedelta(minutes=10)
+    )

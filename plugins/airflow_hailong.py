@@ -1,4 +1,5 @@
-"""Airflow plugin: the reviewers' Data Docs and the report files in Airflow's own pages, for whoever is logged in.
+"""Airflow plugin: the reviewers' Data Docs and the report files in Airflow's own pages, for whoever is logged in; and the due
+moment of a period as a deadline.
 
 The only plugin file (`.airflowignore` keeps the package beside it from being imported module by module). Every Airflow
 process imports it, so it is light: what answers is loaded with the first request.
@@ -9,6 +10,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
+
+from hailong.airflow_deadline import PeriodDue
 
 
 async def files(scope: Any, receive: Any, send: Any) -> None:
@@ -21,6 +24,7 @@ async def files(scope: Any, receive: Any, send: Any) -> None:
 class HailongPlugin(AirflowPlugin):
     name = "hailong"
     fastapi_apps: ClassVar[list[Any]] = [{"app": files, "url_prefix": "/hailong", "name": "hailong"}]
+    deadline_references: ClassVar[list[Any]] = [PeriodDue]
     external_views: ClassVar[list[Any]] = [
         {
             "name": "Hài lòng: Data Docs, editions",

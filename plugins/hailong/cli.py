@@ -473,17 +473,26 @@ def verify(
         raise PermanentError(found.way_out)
 
 
-@app.command(epilog=example("hailong status"))
+@app.command(epilog=example("hailong status --deadline --today 2026-10-22"))
 def status(
     deadline: Annotated[
-        bool, typer.Option("--deadline", help="What is due instead: exit 1 while a period is overdue.")
+        bool,
+        typer.Option("--deadline", help="What is due and what it lacks instead: exit 1 while a period is overdue."),
     ] = False,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="With --deadline: tell whose turn it is, by mail and webhook.")
+    ] = False,
+    today: Annotated[
+        str | None, typer.Option(help="With --deadline: as if it were this local day (its end) or moment.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """How each feed stands against its contract, the last build, and the editions."""
     if deadline:
-        _deadline(as_json)
+        _deadline(notify, today, as_json)
         return
+    if notify or today:
+        raise UsageError("--notify and --today go with --deadline: `hailong status --deadline --notify`")
     from datetime import UTC
 
     from hailong.contracts import load_contracts
@@ -706,11 +715,35 @@ def _moment(text: str | None, settings: Settings, option: str) -> datetime | Non
     return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(settings.timezone))
 
 
-def _deadline(as_json: bool) -> None:
-    from hailong.publish.deadline import check
+def _deadline(tell: bool, today: str | None, as_json: bool) -> None:
+    from dataclasses import asdict
 
-    state = check(Settings.load())
-    _show(state, as_json)
+    from hailong.notify import NOBODY, is_configured, must_reach
+    from hailong.publish.deadline import check
+    from hailong.publish.escalation import notify, notify_error
+
+    settings = Settings.load()
+    moment = _moment(today, settings, "--today")
+    if tell and not is_configured(settings):
+        err.print(NOBODY)
+        tell = False
+    try:
+        state = check(settings, moment.date() if moment and today and len(today) == len("2026-10-01") else moment)
+    except Exception as error:  # whatever it is: a watcher that cannot look must not be quiet
+        if tell:
+            err.print("\n".join(delivery.message for delivery in notify_error(settings, error)), markup=False)
+        raise
+    deliveries = notify(settings, state) if tell else []
+    if as_json:
+        _print_json(asdict(state) | {"deliveries": [asdict(delivery) for delivery in deliveries]})
+    else:
+        out.print(state.message, markup=False)
+        for delivery in deliveries:
+            if delivery.is_news:
+                out.print(delivery.message, markup=False)
+    must_reach(deliveries)
+    if state.blind:
+        raise PermanentError(state.blind.english)
     if not state.ok:
         raise typer.Exit(1)
 

@@ -151,6 +151,12 @@ class WorkingDays:
             n -= self.is_working(current)
         return current
 
+    def between(self, day: date, end: date) -> int:
+        """Working days d with `day` < d <= `end`; negative when `end` lies before `day`: so many working days late."""
+        if end < day:
+            return -self.between(end, day)
+        return sum(self.is_working(day + timedelta(days=n)) for n in range(1, (end - day).days + 1))
+
     def at_or_before(self, day: date) -> date:
         while not self.is_working(day):
             day -= timedelta(days=1)

@@ -26,7 +26,9 @@ def main(folder: Path) -> None:
             "catchup": dag.catchup,
             "max_active_runs": dag.max_active_runs,
             "params": sorted(dag.params),
+            "deadlines": [(type(found.reference).__name__, found.callback.path) for found in dag.deadline or []],
             "upstream": {task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks},
+            "commands": {task.task_id: task.command for task in dag.tasks if hasattr(task, "command")},
             "operators": {task.task_id: type(task).__name__ for task in dag.tasks},
             "assigned_users": {
                 task.task_id: task.assigned_users for task in dag.tasks if hasattr(task, "assigned_users")

@@ -139,6 +139,15 @@ def test_the_sign_off_stands_between_gate_and_edition_and_names_who_may_sign(
     assert [user["id"] for user in dag["assigned_users"]["sign_off"]] == ["signer", "deputy"]
 
 
+def test_only_a_publication_has_the_due_moment_of_its_period_as_deadline(described: dict[str, Any]) -> None:
+    found = {dag_id: dag["deadlines"] for dag_id, dag in described["dags"].items() if dag["deadlines"]}
+    assert found == {"publish__period": [["PeriodDue", "hailong.airflow_deadline.tell"]]}
+
+
+def test_the_watcher_tells_what_it_sees(described: dict[str, Any]) -> None:
+    assert described["dags"]["watch__deadline"]["commands"] == {"check": ["status", "--deadline", "--notify"]}
+
+
 def test_ingest_dags_take_a_window_or_a_file(described: dict[str, Any]) -> None:
     for feed in FEEDS:
         assert described["dags"][f"ingest__{feed}"]["params"] == ["file", "max_delete_share", "since", "until"]

@@ -1,11 +1,12 @@
-"""A small DAG with the sign-off of `publish__period`, for the test of the stack. Copied into a folder of its own."""
+"""A small DAG with sign-off and deadline of `publish__period`, for the test of the stack. Copied into a folder of its own."""
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TriggerRule, task
 
+from hailong.airflow_deadline import at_due_moment
 from hailong.airflow_tasks import SignOff
 
-with DAG(dag_id="stub__sign", schedule=None):
+with DAG(dag_id="stub__sign", schedule=None, deadline=at_due_moment()):
     sign_off = SignOff(task_id="sign_off", subject="Ký duyệt", body="người đề nghị: {{ dag_run.triggering_user_name }}")
     approved = EmptyOperator(task_id="approved")
 

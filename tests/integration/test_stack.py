@@ -8,25 +8,37 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from hailong.airflow_api import AirflowApi, RefusedError
 from hailong.settings import Settings
 from hailong.stack import COMPONENTS, Stack
+from hailong.warehouse.connect import airflow_uri
 from hailong.warehouse.embedded import free_port
+from tests.receivers import Hook, webhook
 
 pytestmark = pytest.mark.slow
 DAG_ID = "stub__sign"
 
 
 @pytest.fixture(scope="module")
-def stack(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = new_warehouse(HAILONG_SIGNERS="signer")
+def hook() -> Iterator[Hook]:
+    with webhook() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def stack(
+    new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory, hook: Hook
+) -> Iterator[Stack]:
+    settings = new_warehouse(HAILONG_SIGNERS="signer", HAILONG_WEBHOOK_URL=hook.url)
     dags = tmp_path_factory.mktemp("dags")
     shutil.copy(Path(__file__).parent / "stub_dags.py", dags / "stub_dags.py")
     made = Stack(settings, api_port=free_port(), dags=dags, scheduled=False)
@@ -38,10 +50,10 @@ def stack(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempP
         made.down()
 
 
-def ask(stack: Stack) -> tuple[AirflowApi, str]:
+def ask(stack: Stack, conf: dict[str, str] | None = None) -> tuple[AirflowApi, str]:
     """Trigger as the engineer; wait for the question."""
     engineer = stack.client("engineer")
-    run_id = engineer.trigger(DAG_ID)
+    run_id = engineer.trigger(DAG_ID, conf)
     assert engineer.wait_for_question(DAG_ID, run_id, "sign_off", timeout=60)
     return engineer, run_id
 
@@ -64,6 +76,40 @@ def test_only_an_assigned_user_signs_and_the_answer_reaches_the_record(
     assert engineer.tasks(DAG_ID, run_id)["approved"]["state"] == ("success" if approved else "skipped")
     recorded = engineer.result(DAG_ID, run_id, "record")
     assert recorded == {"by": "signer", "approved": approved}
+
+
+def deadlines(stack: Stack, run_id: str) -> list[tuple[datetime, bool]]:
+    """(moment, missed) of a run, as Airflow has them."""
+    with psycopg.connect(airflow_uri(stack.settings, "postgresql")) as connection:
+        return connection.execute(
+            "select deadline_time, missed from deadline join dag_run on dag_run.id = dagrun_id where run_id = %s",
+            (run_id,),
+        ).fetchall()
+
+
+def test_a_run_has_the_due_moment_of_its_period_until_it_is_through(stack: Stack) -> None:
+    """2027-12 ends on 14/12 and is due on Friday the 24th, 17:00 in Ho Chi Minh City."""
+    engineer, run_id = ask(stack, {"period": "2027-12"})
+    assert deadlines(stack, run_id) == [(datetime(2027, 12, 24, 10, tzinfo=UTC), False)]
+    stack.client("signer").answer(DAG_ID, run_id, "sign_off", "Approve")
+    assert engineer.wait(DAG_ID, run_id, timeout=60) == "success"
+    assert deadlines(stack, run_id) == []
+
+
+def test_a_run_without_a_due_moment_starts_all_the_same(stack: Stack) -> None:
+    for conf in (None, {"period": "1999-01"}):
+        assert deadlines(stack, stack.client("engineer").trigger(DAG_ID, conf)) == []
+
+
+def test_when_the_due_moment_passes_the_watcher_looks_and_tells(stack: Stack, hook: Hook) -> None:
+    assert hook.calls == []
+    _, run_id = ask(stack, {"period": "2026-01"})
+    until = time.monotonic() + 60
+    while not hook.calls and time.monotonic() < until:
+        time.sleep(0.2)
+    assert [post["topic"] for post in hook.take()][:1] == ["deadline/watcher"]  # nothing was ever built here
+    assert [missed for _, missed in deadlines(stack, run_id)] == [True]
+    stack.client("signer").answer(DAG_ID, run_id, "sign_off", "Reject")
 
 
 def test_what_the_signer_asked_for_has_no_signer_left(stack: Stack) -> None:

@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from hailong.errors import PermanentError
 from hailong.publish.deadline import DeadlineState, check
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
@@ -33,6 +32,10 @@ def write_calendar(settings: Settings, *, policy: bool = True) -> None:
             create table rules.publication_calendar (calendar_code text, period_code text, period_kind text,
                 period_start date, period_end date, cutoff_at timestamp, due_at timestamp, hard_due_at timestamp);
             create table rules.scoring_policy (policy_id text, valid_from date, calendar_code text);
+            create table rules.calendar_day (day date, is_working_day boolean, reason text);
+            insert into rules.calendar_day
+            select day::date, extract(isodow from day) < 6
+            from generate_series('2026-01-01'::date, '2028-12-31', interval '1 day') as day;
             """
         )
         for row in CALENDAR:
@@ -123,20 +126,38 @@ def test_a_new_installation_is_not_asked_for_the_past(watched: Settings) -> None
     assert states(check(watched, date(2026, 11, 20))) == {"2026-11": "past_cutoff"}
 
 
-def test_without_a_calendar_the_watcher_fails_instead_of_being_quiet(warehouse: Settings) -> None:
-    with pytest.raises(PermanentError, match="no build has finished"):
-        check(warehouse, date(2026, 10, 24))
+def test_working_days_are_counted_from_tomorrow_to_the_due_day_and_negative_after_it(watched: Settings) -> None:
+    def left(day: int, month: int = 10) -> int:
+        return check(watched, date(2026, month, day)).periods[0].working_days_left
+
+    # due on Friday the 23rd
+    assert [left(day) for day in (20, 22, 23, 25, 26, 30)] == [3, 1, 0, 0, -1, -5]
 
 
-def test_an_empty_calendar_or_no_policy_fails(warehouse: Settings) -> None:
+def test_without_a_calendar_the_seeds_say_what_is_due_and_the_state_is_not_ok(warehouse: Settings) -> None:
+    set_up_on(warehouse, date(2026, 10, 1))
+    state = check(warehouse, date(2026, 10, 22))
+    assert not state.ok and state.blind and state.blind.kind == "no_calendar"
+    assert "no build has finished" in state.blind.english
+    assert states(state) == {"2026-10": "due_soon"}  # under the calendar of the policy, of three
+    assert state.periods[0].working_days_left == 1
+    publish(warehouse, "2026-10")
+    assert states(check(warehouse, date(2026, 10, 24))) == {"2026-10": "published"}
+
+
+def test_an_empty_calendar_or_no_policy_is_not_ok(warehouse: Settings) -> None:
     write_calendar(warehouse, policy=False)
-    with pytest.raises(PermanentError, match="empty"):
-        check(warehouse, date(2026, 10, 24))
+    set_up_on(warehouse, date(2026, 10, 1))
+    state = check(warehouse, date(2026, 10, 24))
+    assert state.blind and state.blind.kind == "empty" and states(state) == {"2026-10": "overdue"}
 
 
-def test_a_calendar_that_has_run_out_fails(watched: Settings) -> None:
-    with pytest.raises(PermanentError, match="extend it"):
-        check(watched, date(2027, 1, 1))
+def test_a_calendar_that_has_run_out_is_not_ok(watched: Settings) -> None:
+    for period in ("2026-10", "2026-11", "2026-12"):
+        publish(watched, period)
+    state = check(watched, date(2027, 1, 1))
+    assert not state.overdue and not state.ok
+    assert state.blind and "extend it" in state.blind.english
 
 
 @pytest.mark.parametrize("due_in_days", [-1, 30])
@@ -154,3 +175,12 @@ def test_the_command_fails_while_a_period_is_overdue(watched: Settings, due_in_d
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **watched.env}, check=False)
     assert done.returncode == (1 if due_in_days < 0 else 0), done.stderr
     assert ("OVERDUE" in done.stdout) is (due_in_days < 0)
+    assert "no build has run" in done.stdout and "feed dossier was never loaded" in done.stdout
+
+
+def test_the_command_fails_and_says_why_when_there_is_no_calendar(warehouse: Settings) -> None:
+    command = [sys.executable, "-m", "hailong.cli", "status", "--deadline", "--notify", "--today", "2026-10-22"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **warehouse.env}, check=False)
+    assert done.returncode == 1
+    assert "no build has finished" in done.stderr
+    assert done.stderr.count("Nobody is told") == 1

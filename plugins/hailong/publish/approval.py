@@ -10,6 +10,7 @@ import psycopg
 from hailong.errors import PermanentError, UsageError
 from hailong.publish import LOCK, ROLE
 from hailong.publish.checksum import content_sha256
+from hailong.publish.closing import stopped_by
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
@@ -139,13 +140,8 @@ def gate_run(connection: psycopg.Connection, candidate_id: str, digest: str) -> 
             f"candidate {candidate_id} has not been through the gate: run `hailong gate --period {period}`"
         )
     if row[1] == "stop":
-        failed = connection.execute(
-            "select string_agg(expectation_id, ', ' order by expectation_id) from dq.result "
-            "where run_id = %s and not success and severity = 'critical'",
-            (row[0],),
-        ).fetchone()
         raise PermanentError(
-            f"the gate stopped candidate {candidate_id} (run {row[0]}): {failed[0] if failed else ''}. "
+            f"the gate stopped candidate {candidate_id} (run {row[0]}): {', '.join(stopped_by(connection, row[0]))}. "
             "Repair at the source, ingest, build, and copy a new candidate; with `hailong candidate --late` when the cut-off is "
             "past, because what was loaded by then does not change"
         )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
-from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, TransientError
-from hailong.load.ledger import cover_end
 from hailong.periods import Period, parse_period
 from hailong.publish import LOCK, ROLE, annexes, points
 from hailong.publish.checksum import MODELS, Content, made, marts_sha256
+from hailong.publish.closing import closing_feeds, landed_stop, stopped_by, unread
 from hailong.settings import Settings
 from hailong.warehouse import build as building
 from hailong.warehouse.connect import connect
@@ -145,9 +143,9 @@ def _copy(settings: Settings, period: Period, requested_by: str, prefix: str) ->
         hold_builds(connection)
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
         build = newest_build(connection, period, prefix)
-        if behind := _behind(connection, settings, period, build.as_of_batch):
+        if behind := unread(connection, settings, closing_feeds(settings), period, build.as_of_batch):
             raise PermanentError(
-                f"the period {period} is not closed in the data: {'; '.join(behind)}. "
+                f"the period {period} is not closed in the data: {'; '.join(map(str, behind))}. "
                 "Ingest up to its end (`hailong ingest FEED`), build, and try again"
             )
         digest = marts_sha256(connection, period.code, build.schema("marts"))
@@ -250,7 +248,7 @@ def _as_of(connection: psycopg.Connection, settings: Settings, period: Period, b
         (_cutoff(connection, period), settings.timezone),
     ).fetchone()
     as_of = int(by_then[0]) if by_then else 0
-    if _behind(connection, settings, period, as_of):
+    if unread(connection, settings, closing_feeds(settings), period, as_of):
         return built_to
     if as_of > built_to:
         raise PermanentError(
@@ -280,36 +278,12 @@ def _was_made_so(connection: psycopg.Connection, candidate: Candidate, as_of: in
     return candidate.as_of_batch == as_of and row == (rules,)
 
 
-def _behind(connection: psycopg.Connection, settings: Settings, period: Period, as_of: int) -> list[str]:
-    """Feeds whose contract says that they close a period, and that were not read up to its end without a gap."""
-    end = datetime.combine(period.end, time(), ZoneInfo(settings.timezone))
-    behind = []
-    for contract in load_contracts(settings.contracts).values():
-        if not contract.closes_period:
-            continue
-        until = cover_end(connection, contract.feed, as_of)
-        if until is None or until < end:
-            where = f"reaches {until.astimezone(end.tzinfo):%d/%m/%Y %H:%M}" if until else "was never loaded"
-            behind.append(f"{contract.feed} {where}")
-    return behind
-
-
 def _landed_well(connection: psycopg.Connection, as_of: int) -> None:
     """What the gate stopped among the landed data goes into no candidate; what landed after its last batch is not in it."""
-    row = connection.execute(
-        "select run_id, disposition from dq.run where scope = 'landed' and as_of_batch <= %s "
-        "order by finished_at desc limit 1",
-        (as_of,),
-    ).fetchone()
-    if row and row[1] == "stop":
-        failed = connection.execute(
-            "select string_agg(distinct expectation_id, ', ' order by expectation_id) from dq.result "
-            "where run_id = %s and not success and severity = 'critical'",
-            (row[0],),
-        ).fetchone()
+    if run_id := landed_stop(connection, as_of):
         raise PermanentError(
-            f"the gate stopped what has landed (run {row[0]}): {failed[0] if failed else ''}. Repair at the source, "
-            "ingest, build, and run `hailong gate --landed` until it passes"
+            f"the gate stopped what has landed (run {run_id}): {', '.join(stopped_by(connection, run_id))}. Repair at the "
+            "source, ingest, build, and run `hailong gate --landed` until it passes"
         )
 
 
