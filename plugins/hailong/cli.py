@@ -411,6 +411,31 @@ def restate(
         )
 
 
+@app.command(epilog=example("hailong changelog --period 2026-10"))
+def changelog(
+    period: Annotated[str | None, typer.Option(help="Only this period, for example 2026-10.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Every correction of what was said: why, by which causes, and which verdicts it changed (publish.edition_diff has all)."""
+    from hailong.publish.changelog import corrections
+
+    found = corrections(Settings.load(), _period(period) if period else None)
+    if as_json:
+        _print_json([vars(one) for one in found])
+        return
+    if not found:
+        out.print("Nothing that was said was ever corrected.")
+    for one in found:
+        out.print(
+            f"[bold]{one.edition_id}[/] takes the place of {one.supersedes}, {one.published_at:%Y-%m-%d %H:%M} UTC"
+        )
+        out.print(f"  {one.reason}", markup=False)
+        causes = ", ".join(f"{name} {count}" for name, count in one.causes.items()) or "counts only"
+        out.print(f"  values changed, of {one.units} units: {causes}", markup=False)
+        for verdict in one.verdicts:
+            out.print(f"  {verdict}", markup=False)
+
+
 @app.command(epilog=example("hailong report --period 2026-10 --out /tmp/report"))
 def report(
     period: PeriodOption,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -14,6 +18,7 @@ import pytest
 from hailong.errors import PermanentError, UsageError
 from hailong.publish import candidate, edition
 from hailong.publish.approval import approve
+from hailong.publish.changelog import corrections
 from hailong.publish.restate import Restatement, restate
 from hailong.publish.verify import verify
 from hailong.settings import Settings
@@ -76,6 +81,20 @@ def road(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def restated(road: Road) -> Restatement:
+    """One that was killed while it built a state between leaves nothing that the next one would count."""
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "hailong.cli", "restate", "--period", PERIOD, "--reason", REASON, "--by", "engineer"],
+        env={**os.environ, **road.settings.env, "HAILONG_RULES": str(road.settings.rules)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    half_built = "select count(*) > 0 from pg_tables where schemaname = 'beside_facts'"
+    while query(road.settings, half_built) == [(False,)]:
+        assert killed.poll() is None, "it ended before it could be killed"
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    assert query(road.settings, "select count(*) > 0 from ops.restated_record") == [(True,)]
     return restate(road.settings, PERIOD, REASON, "engineer")
 
 
@@ -127,6 +146,10 @@ def test_a_dry_run_leaves_nothing_and_a_signed_restatement_is_the_next_edition(
     assert sorted(query(settings, diff)) == sorted(
         (d.unit_code, d.index_code, d.cause, d.contribution, 0.8, 1.0) for d in restated.differences
     )
+    (told,) = corrections(settings, PERIOD)
+    assert (told.edition_id, told.supersedes, told.reason, told.units) == (f"{PERIOD}.e2", f"{PERIOD}.e1", REASON, 2)
+    assert told.causes == {"late": 1, "deleted": 1, "corrected": 1, "rule": 2} and told.verdicts == []
+    assert corrections(settings, "2026-09") == []
     latest = "select distinct edition_id from publish.k_score_latest"
     assert query(settings, latest) == [(f"{PERIOD}.e2",)]
     # The first is as it was, in tables and files, and both can be read.
