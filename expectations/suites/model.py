@@ -15,8 +15,8 @@ import yaml
 
 from hailong.errors import PermanentError
 from hailong.review.findings import EVERYTHING
+from hailong.review.owners import OURS as OWNER
 
-OWNER = "data-engineering"
 SEVERITIES = ("critical", "warning", "info")
 THRESHOLDS = Path(__file__).with_name("thresholds.yaml")
 
