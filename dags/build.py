@@ -26,8 +26,6 @@ with DAG(
 ):
     build = HailongOperator(task_id="build", command=["build", "--json"], execution_timeout=timedelta(hours=4))
     gate = HailongOperator(task_id="gate", command=["gate", "--landed"], execution_timeout=timedelta(hours=1))
-    digest = HailongOperator(
-        task_id="digest", command=["findings", "digest", "--json"], execution_timeout=timedelta(minutes=10)
-    )
+    digest = HailongOperator(task_id="digest", command=["findings", "digest"], execution_timeout=timedelta(minutes=10))
     # A teardown runs whatever became of the gate, and the run is still judged by the gate too.
     build >> gate >> digest.as_teardown(on_failure_fail_dagrun=True)

@@ -40,7 +40,7 @@ Phát hiện: {{ gate.findings.new }} mới, {{ gate.findings.known }} đã bi�
 {{ gate.findings.closed }} đã hết.
 {% endif %}
 {% if gate.docs_uri %}
-Chi tiết: {{ gate.docs_uri }}
+Chi tiết: [{{ gate.run_id }}](/hailong/data_docs/{{ gate.run_id }}/index.html) ({{ gate.docs_uri }})
 {% endif %}"""
 
 TRANSIENT_EXIT = 75  # EX_TEMPFAIL: what the command line ends with on a TransientError when it is asked to

@@ -618,6 +618,7 @@ def findings_list(
 ) -> None:
     """Findings of the gate: one per rule and feed or period, however many nights it has failed."""
     from hailong.review.findings import find
+    from hailong.shown import finding_table
 
     rows = find(Settings.load(), state, owner, _period(period) if period else None)
     if as_json:
@@ -626,15 +627,7 @@ def findings_list(
     if not rows:
         out.print("No such finding.")
         return
-    table = Table("id", "state", "severity", "rule", "scope", "owner", "failed", "since", "known by", "until")
-    for row in rows:
-        known = row["state"] == "acknowledged"
-        table.add_row(
-            str(row["finding_id"]), row["state"], row["severity"], row["expectation_id"], row["scope"], row["owner"],
-            str(row["failures"]), f"{row['opened_at']:%Y-%m-%d}", row["by"] if known else "",
-            str(row["until"]) if known else "",
-        )  # fmt: skip
-    out.print(table)
+    out.print(finding_table(rows))
     out.print("One of them: `hailong findings show ID`. Answer for it until a day: `hailong findings ack ID`.")
 
 

@@ -33,20 +33,23 @@ class Digest:
 
     @property
     def message(self) -> Message:
+        ours = self.owner == owners.OURS
+        about = "về kho dữ liệu" if ours else "về nguồn dữ liệu do cơ quan quản lý"
         lines = [
-            f"Kính gửi: {self.owner}.",
+            f"Kính gửi: {words.OURS if ours else self.owner}.",
             "",
-            f"Kiểm tra chất lượng dữ liệu có {len(self.findings)} phát hiện mới về nguồn dữ liệu do cơ quan quản lý:",
+            f"Kiểm tra chất lượng dữ liệu có {len(self.findings)} phát hiện mới {about}:",
         ]
         for number, row in enumerate(self.findings, start=1):
             lines += ["", *_told(number, row)]
         if self.others:
             lines += ["", f"Ngoài ra còn {self.others} phát hiện đã báo trước đây vẫn chưa khắc phục."]
-        lines += [
-            "",
-            "Đề nghị sửa tại hệ thống nguồn; lần đọc dữ liệu sau sẽ tự kiểm tra lại. Danh sách bản ghi cần sửa có trong "
-            "bảng tính hằng tháng. Nếu chưa thể sửa, đề nghị cho biết lý do và thời hạn để ghi nhận.",
-        ]
+        if not ours:
+            lines += [
+                "",
+                "Đề nghị sửa tại hệ thống nguồn; lần đọc dữ liệu sau sẽ tự kiểm tra lại. Danh sách bản ghi cần sửa có trong "
+                "bảng tính hằng tháng. Nếu chưa thể sửa, đề nghị cho biết lý do và thời hạn để ghi nhận.",
+            ]
         return Message(
             topic=f"findings/{owners.code(self.owner)}",
             state=str(self.last_event_id),
@@ -138,7 +141,7 @@ def _told(number: int, row: dict[str, Any]) -> list[str]:
     again = ", xuất hiện trở lại" if row["event"] == "reopened" else ""
     where = "" if row["scope"] == EVERYTHING else f" ({scope})"
     lines = [f"{number}. {words.SEVERITIES[row['severity']]}: {row['reason']}{where}{again}."]
-    if keys := row["failing_keys"]:
+    if keys := [key for key in row["failing_keys"] if not key.startswith(row["scope"]) or row["scope_kind"] == "feed"]:
         rest = f" và {len(keys) - KEYS} mục khác" if len(keys) > KEYS else ""
         lines.append(f"   Bản ghi, đơn vị: {', '.join(keys[:KEYS])}{rest}.")
     lines.append(f"   Số hiệu phát hiện: {row['finding_id']}; mã kiểm tra: {row['expectation_id']}.")

@@ -143,6 +143,8 @@ class _Reader:
         )
         for row in self._rows():
             feed = row["feed"]
+            if row.get("is_unit") and row["unit_code"] not in units:
+                continue  # about the candidate as a whole: nothing that a source could fix
             period_code = row.get("period_code") or self._period_of(row["event_on"])
             if period_code is None:
                 continue
@@ -282,7 +284,7 @@ class _Reader:
             own |= {"period_code": row["scope"]} if of_period else {"event_on": row["since"]}
             for key in row["failing_keys"] or [row["scope"]]:
                 unit = key.partition("/")[0] if of_period else None
-                yield row | own | {"key": key, "unit_code": unit}
+                yield row | own | {"key": key, "unit_code": unit, "is_unit": of_period}
 
     def disputes(self) -> Iterator[Dispute]:
         """Disputes about records of the period, and those raised in it about a record of no period."""

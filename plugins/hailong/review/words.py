@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+OURS = "Bộ phận kỹ thuật dữ liệu"
 SEVERITIES = {"critical": "Nghiêm trọng", "warning": "Cảnh báo"}
 DOSSIER = {
     "dummy_identity": (

@@ -208,7 +208,7 @@ class _Writer:
         sheet.set_margins(left=0.5, right=0.5, top=0.6, bottom=0.7)
         sheet.hide_gridlines(2)
         sheet.set_footer(
-            f'&L&"{FONT}"&9{self.review.period.code} · {self.review.owner}&R&"{FONT}"&9{name} · Trang &P/&N'
+            f'&L&"{FONT}"&9Kỳ {self.review.period.code} · {self.review.owner}&R&"{FONT}"&9{name} · Trang &P/&N'
         )
         return sheet
 
