@@ -9,8 +9,9 @@ from hailong.settings import Settings
 
 DOC = """### The warehouse, rebuilt as of the newest batch
 Staging, core, facts and marts; afterwards every key and constraint is proved to stand, and Great Expectations looks at
-what has landed. Runs by the clock and not by events: one feed that is late must not stop the other six. A feed that
-failed shows in its own DAG, in `hailong status`, and at the gate of the candidate.
+what has landed. Each owner of a source is told once what is new among its findings, also when the gate stopped. Runs by the
+clock and not by events: one feed that is late must not stop the other six. A feed that failed shows in its own DAG, in
+`hailong status`, and at the gate of the candidate.
 """
 
 with DAG(
@@ -25,4 +26,6 @@ with DAG(
 ):
     build = HailongOperator(task_id="build", command=["build", "--json"], execution_timeout=timedelta(hours=4))
     gate = HailongOperator(task_id="gate", command=["gate", "--landed"], execution_timeout=timedelta(hours=1))
-    build >> gate
+    digest = HailongOperator(task_id="digest", command=["findings", "digest"], execution_timeout=timedelta(minutes=10))
+    # A teardown runs whatever became of the gate, and the run is still judged by the gate too.
+    build >> gate >> digest.as_teardown(on_failure_fail_dagrun=True)

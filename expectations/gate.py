@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -21,34 +22,35 @@ import psycopg
 from rich.console import Console
 
 from expectations import data_docs
-from expectations.outcome import RECORDED, Result, Run, decide, show
+from expectations.outcome import RECORDED, Part, Result, Run, decide, show
 from expectations.suites import candidate, landed
 from expectations.suites.model import OWNER, Check, Subject, Target
 from hailong.errors import HailongError, PermanentError, TransientError
+from hailong.review import ROLE, findings
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
-ROLE = "hailong_gate"
-LOCK = 104_003  # one writer of runs at a time: the run's number is counted
 T = TypeVar("T")
 
 
-def run_candidate(settings: Settings, candidate_id: str, suite: Sequence[Check] | None = None) -> Run:
-    """Check one candidate and record it."""
-    started = datetime.now(UTC)
+def run_candidate(
+    settings: Settings, candidate_id: str, suite: Sequence[Check] | None = None, now: datetime | None = None
+) -> Run:
+    """Check one candidate and record it, with what it means for the findings on the day of `now`."""
+    started = now or datetime.now(UTC)
     with connect(settings, ROLE) as connection:
         connection.execute("set transaction isolation level repeatable read, read only")
         header = candidate.read_header(connection, candidate_id)
-        subject = _read(lambda: candidate.read(connection, header), f"the candidate {candidate_id}")
+        subject = _read(lambda: candidate.read(connection, settings, header), f"the candidate {candidate_id}")
     stamps = (candidate_id, header.content_sha256, header.period_code, header.as_of_batch)
     return _run(
         settings, candidate_id, "candidate", stamps, candidate.suite() if suite is None else suite, subject, started
     )
 
 
-def run_landed(settings: Settings, suite: Sequence[Check] | None = None) -> Run:
-    """Check what has landed since the last run that let something through, and record it."""
-    started = datetime.now(UTC)
+def run_landed(settings: Settings, suite: Sequence[Check] | None = None, now: datetime | None = None) -> Run:
+    """Check what has landed since the last run that let something through, and record it, findings as above."""
+    started = now or datetime.now(UTC)
     with connect(settings, ROLE) as connection:
         connection.execute("set transaction isolation level repeatable read, read only")
         subject, as_of = _read(lambda: landed.read(connection, settings), "what has landed")
@@ -79,7 +81,7 @@ def _run(
     results, validations = evaluate(suite, subject)
     disposition = decide(results)
     with connect(settings, ROLE) as connection:
-        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        connection.execute("select pg_advisory_xact_lock(%s)", (findings.LOCK,))
         earlier = connection.execute(
             "select count(*) from dq.run where starts_with(run_id, %s)", (f"{name}.g",)
         ).fetchone()
@@ -88,7 +90,54 @@ def _run(
         run = Run(run_id, disposition, results, (settings.data_docs / run_id / "index.html").as_uri())
         data_docs.write(settings.data_docs / run_id, run_id, disposition, [vars(r) for r in results], validations)
         _record(connection, run, scope, stamps, started)
-    return run
+        return _with_findings(connection, settings, run, suite, subject, started)
+
+
+def _with_findings(
+    connection: psycopg.Connection,
+    settings: Settings,
+    run: Run,
+    suite: Sequence[Check],
+    subject: Subject,
+    started: datetime,
+) -> Run:
+    """Findings are opened, seen again and closed in the run's own transaction; the run then says so."""
+    kind = "feed" if subject.default == findings.EVERYTHING else "period"
+    today = findings.local_day(settings, started)
+    failures = [
+        findings.Failure(r.expectation_id, part.scope, r.severity, part.owner, r.reason, r.observed, part.keys)
+        for r in run.failed
+        for part in r.parts
+    ]
+    tally = findings.record(connection, run.run_id, kind, failures, passed(suite, subject, run.results), today)
+    scopes = {failure.scope for failure in failures}
+    known = {
+        expectation: "; ".join(
+            f"{row['by']} đã biết, đến hết ngày {row['until']:%d/%m/%Y}: {row['why']}" for row in rows
+        )
+        for expectation, rows in findings.acknowledged(connection, kind, scopes, today).items()
+    }
+    return replace(run, tally=tally, known=known)
+
+
+def passed(suite: Sequence[Check], subject: Subject, results: Sequence[Result]) -> set[tuple[str, str]]:
+    """(expectation, scope) that were looked at and do not fail, at least not by more than is only recorded."""
+    found = {
+        (check.id, scope)
+        for check in suite
+        if check.target in subject.targets
+        for scope in subject.targets[check.target].scopes(subject.default)
+    }
+    found |= {
+        (f"{name}.rows_present", subject.default) for name, target in subject.targets.items() if not target.frame.empty
+    }
+    failing = {
+        (result.expectation_id, part.scope)
+        for result in results
+        if not result.success and result.severity in findings.SEVERE
+        for part in result.parts
+    }
+    return found - failing
 
 
 def evaluate(suite: Sequence[Check], subject: Subject) -> tuple[list[Result], dict[str, Any]]:
@@ -104,7 +153,7 @@ def evaluate(suite: Sequence[Check], subject: Subject) -> tuple[list[Result], di
             # Column expectations pass on nothing: only the row count can say so.
             checks = [check for check in checks if check.kind == "ExpectTableRowCountToBeBetween"]
             if target.required and not checks:
-                results.append(_nothing(name))
+                results.append(_nothing(name, subject.default))
         if not checks:
             continue
         batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
@@ -117,23 +166,27 @@ def evaluate(suite: Sequence[Check], subject: Subject) -> tuple[list[Result], di
         )
         validations[name] = validation
         by_id = {outcome.expectation_config.meta["id"]: outcome for outcome in validation.results}
-        results += [_result(check, by_id[check.id], target, subject.samples.get(check.id)) for check in checks]
+        results += [_result(check, by_id[check.id], target, subject) for check in checks]
     if not results:
         raise PermanentError("no expectation applied: the suite looked at nothing, so nothing is let through")
     return results, validations
 
 
-def _nothing(target: str) -> Result:
+def _nothing(target: str, scope: str) -> Result:
     reason = f"Không có dòng nào để kiểm tra ({target})"
-    return Result(f"{target}.rows_present", target, "critical", False, "0 rows", "≥ 1 row", [], reason)
+    parts = (Part(scope, OWNER, ()),)
+    return Result(f"{target}.rows_present", target, "critical", False, "0 rows", "≥ 1 row", [], reason, parts)
 
 
-def _result(check: Check, outcome: Any, target: Target, sample: list[str] | None) -> Result:
+def _result(check: Check, outcome: Any, target: Target, subject: Subject) -> Result:
     error = _exception(outcome)
+    owner = subject.owners.get(check.feed or "", OWNER)
     if error:  # not evaluated is not passed, whatever its severity
+        scopes = sorted(target.scopes(subject.default) or {subject.default})
         return Result(
-            check.id, check.target, "critical", False, f"not evaluated: {error}", check.threshold, [], check.reason
-        )
+            check.id, check.target, "critical", False, f"not evaluated: {error}", check.threshold, [], check.reason,
+            tuple(Part(scope, OWNER, ()) for scope in scopes),
+        )  # fmt: skip
     found = outcome.result or {}
     column = check.arguments.get("column")
     keys = sorted({"/".join(str(row[key]) for key in target.keys) for row in found.get("unexpected_index_list") or []})
@@ -143,18 +196,32 @@ def _result(check: Check, outcome: Any, target: Target, sample: list[str] | None
             observed = f"{column} = {_short(target.frame[column].iloc[0])}"
     else:
         observed = f"{found.get('observed_value')} rows"
+    if outcome.success:
+        return Result(check.id, check.target, check.severity, True, observed, check.threshold, [], check.reason)
+    parts = _parts(target, keys, subject.samples.get(check.id, {}), subject.default, owner)
+    told = [key for part in parts for key in part.keys]
     return Result(
-        check.id, check.target, check.severity, bool(outcome.success), observed, check.threshold,
-        [] if outcome.success else (sample or keys)[:RECORDED], check.reason, _owner(target, keys),
-    )  # fmt: skip
+        check.id, check.target, check.severity, False, observed, check.threshold, told[:RECORDED], check.reason, parts
+    )
 
 
-def _owner(target: Target, keys: Sequence[str]) -> str:
-    """Whose failure it is: the owners that the rows name, else ours."""
-    if "owner" not in target.frame or not keys:
-        return OWNER
-    named = target.frame[list(target.keys)].astype(str).agg("/".join, axis=1)
-    return "; ".join(sorted(set(target.frame.loc[named.isin(keys), "owner"]) - {""})) or OWNER
+def _parts(
+    target: Target, keys: Sequence[str], samples: Mapping[str, list[str]], default: str, owner: str
+) -> tuple[Part, ...]:
+    """The rows of a failure by scope, each with the owner that they name, and the keys behind a number where there are any."""
+    if not keys:
+        return (Part(default, owner, tuple(key for sample in samples.values() for key in sample)),)
+    names = target.frame[list(target.keys)].astype(str).agg("/".join, axis=1)
+    rows = pd.DataFrame({"key": names}).assign(
+        scope=target.frame[target.scope] if target.scope else default,
+        owner=target.frame.get("owner", owner),
+    )
+    parts = []
+    for scope, failing in rows[rows["key"].isin(keys)].groupby("scope"):
+        named = samples.get(str(scope)) or sorted(set(failing["key"]))
+        owners = sorted(set(failing["owner"]) - {""}) or [owner]
+        parts.append(Part(str(scope), "; ".join(owners), tuple(named[:RECORDED])))
+    return tuple(parts)
 
 
 def _exception(outcome: Any) -> str | None:

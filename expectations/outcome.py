@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
 from expectations.suites.model import OWNER, SEVERITIES
+from hailong.review.findings import Tally
 
 SHOWN, RECORDED = 20, 100  # failing keys in a message, in `dq.result`
 
 
 @dataclass(frozen=True)
+class Part:
+    """What of a failure lies in one scope, and whose it is."""
+
+    scope: str
+    owner: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Result:
-    """What one expectation saw."""
+    """What one expectation saw. `parts`: where it failed, by scope."""
 
     expectation_id: str
     target: str
@@ -25,7 +35,11 @@ class Result:
     threshold: str
     failing_keys: list[str]
     reason: str
-    owner: str = OWNER
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def owner(self) -> str:
+        return "; ".join(sorted({part.owner for part in self.parts})) or OWNER
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,8 @@ class Run:
     disposition: str
     results: list[Result]
     docs_uri: str
+    tally: Tally = field(default_factory=Tally)
+    known: Mapping[str, str] = field(default_factory=dict)  # expectation → who answers for it, in Vietnamese
 
     @property
     def failed(self) -> list[Result]:
@@ -45,6 +61,7 @@ class Run:
         """What the sign-off shows: one object on one line."""
         warnings = [
             {"expectation_id": r.expectation_id, "reason": r.reason, "observed": r.observed}
+            | ({"known": self.known[r.expectation_id]} if r.expectation_id in self.known else {})
             for r in self.failed
             if r.severity == "warning"
         ]
@@ -53,6 +70,7 @@ class Run:
             "disposition": self.disposition,
             "warnings": warnings,
             "docs_uri": self.docs_uri,
+            "findings": vars(self.tally),
         }
         return json.dumps(answer, ensure_ascii=False)
 
@@ -70,6 +88,8 @@ def show(run: Run, console: Console) -> None:
     for result in sorted(run.failed, key=lambda r: SEVERITIES.index(r.severity)):
         console.print(f"  {result.severity}: {result.expectation_id}", style="bold", markup=False)
         console.print(f"    {result.reason} ({result.observed}; {result.threshold})", markup=False)
+        if result.expectation_id in run.known:
+            console.print(f"    {run.known[result.expectation_id]}", markup=False)
         if result.owner != OWNER:
             console.print(f"    {result.owner}", markup=False)
         if result.failing_keys:
@@ -77,4 +97,5 @@ def show(run: Run, console: Console) -> None:
             at_least = " or more" if len(result.failing_keys) == RECORDED else ""
             rest = f" and {more} more{at_least}" if more > 0 else ""
             console.print(f"    {', '.join(result.failing_keys[:SHOWN])}{rest}", markup=False)
+    console.print(f"{run.tally.message}: `hailong findings list`", markup=False)
     console.print(f"Data Docs: {run.docs_uri}", markup=False, soft_wrap=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -24,8 +25,12 @@ from expectations.suites.model import (
     unique,
     within,
 )
+from hailong.contracts import load_contracts
 from hailong.errors import PermanentError
+from hailong.periods import WorkingDays
+from hailong.publish import small_cells
 from hailong.publish.checksum import content_sha256
+from hailong.settings import Settings
 
 INDICES = ("A", "B", "C", "D", "E")
 INDEX_STATUSES = ("before_rule", "not_applicable", "blocked_by_quality", "awaiting_input", "no_data", "scored")
@@ -102,8 +107,20 @@ def suite() -> list[Check]:
         not_null("k_score.name", "k_score", "unit_name", "critical", "Đơn vị phải có tên để in báo cáo"),
         # The five indices
         *unit_bounds,
-        within("k_score.d_bounds", "k_score", "d", 0, 18, "critical", "Chỉ số D phải từ 0 đến 18"),
-        within("k_score.k_bounds", "k_score", "k", 0, 22, "critical", "Tổng điểm K phải từ 0 đến 22"),
+        holds(
+            "k_score.d_bounds",
+            "k_score",
+            "d_within_maximum",
+            "critical",
+            "Chỉ số D phải từ 0 đến điểm tối đa của chính sách",
+        ),
+        holds(
+            "k_score.k_bounds",
+            "k_score",
+            "k_within_maximum",
+            "critical",
+            "Tổng điểm K phải từ 0 đến tổng điểm tối đa của chính sách",
+        ),
         one_of("k_score.e_zero_or_one", "k_score", "e", [0.0, 1.0], "critical", "Chỉ số E chỉ nhận giá trị 0 hoặc 1"),
         one_of(
             "index_score.status_known",
@@ -211,24 +228,66 @@ def suite() -> list[Check]:
         ),
         holds("ledger.complete", "ledger", "is_complete", "critical", "Số bản ghi nhận được khác số nguồn khai báo"),
         holds("ledger.raw_agrees", "ledger", "raw_agrees", "critical", "Số dòng trong kho thô khác sổ nạp"),
-        # What the signer should know
-        within(
-            "units.blocked",
-            "units",
-            "blocked",
-            None,
-            limit("candidate.blocked_units"),
-            "warning",
-            "Đơn vị có chỉ số bị chặn vì chất lượng dữ liệu",
+        # What the public would learn
+        holds(
+            "small_cells.few_hidden",
+            "small_cells",
+            "few_are_hidden",
+            "critical",
+            "Điểm thái độ từ quá ít lượt đánh giá không được công khai",
         ),
-        within(
-            "units.awaiting_posting",
-            "units",
-            "awaiting",
-            None,
-            limit("candidate.awaiting_units"),
-            "warning",
-            "Đơn vị còn thiếu kết quả kiểm tra niêm yết (chỉ số E)",
+        holds(
+            "small_cells.attack",
+            "small_cells",
+            "resists_attack",
+            "critical",
+            "Lấy kỳ này trừ đi các kỳ, các ấn bản đã công khai thì suy ra được điểm thái độ của rất ít người",
+        ),
+        # Dossiers that came and went
+        holds(
+            "flow.balances",
+            "flow",
+            "balances",
+            "critical",
+            "Hồ sơ không cân: kỳ trước chuyển sang + tiếp nhận = có kết quả + dừng + rút + không tiếp nhận + còn lại",
+        ),
+        holds(
+            "flow.carried",
+            "flow",
+            "carries_on",
+            "critical",
+            "Hồ sơ kỳ trước chuyển sang khác số còn lại cuối kỳ trước",
+        ),
+        *_for_the_signer(),
+    ]
+
+
+def _for_the_signer() -> list[Check]:
+    """What stops nothing: warnings must be quoted by the signer, info is recorded. Each is told to the owner of its feed."""
+    return [
+        *_of_feed(
+            "portal_evaluation",
+            within(
+                "units.blocked",
+                "units",
+                "blocked",
+                None,
+                limit("candidate.blocked_units"),
+                "warning",
+                "Đơn vị có chỉ số bị chặn vì chất lượng dữ liệu",
+            ),
+        ),
+        *_of_feed(
+            "posting_check",
+            within(
+                "units.awaiting_posting",
+                "units",
+                "awaiting",
+                None,
+                limit("candidate.awaiting_units"),
+                "warning",
+                "Đơn vị còn thiếu kết quả kiểm tra niêm yết (chỉ số E)",
+            ),
         ),
         within(
             "header.incomplete_share",
@@ -239,26 +298,111 @@ def suite() -> list[Check]:
             "warning",
             "Tỷ lệ đơn vị chưa đủ chỉ số cao",
         ),
-        within(
-            "header.unknown_unit_share",
-            "header",
-            "unknown_unit_share",
-            None,
-            limit("candidate.unknown_unit_share"),
-            "warning",
-            "Tỷ lệ hồ sơ có kết quả trong kỳ nhưng không rõ đơn vị giải quyết cao",
+        *_of_feed(
+            "code_map",
+            within(
+                "header.unknown_unit_share",
+                "header",
+                "unknown_unit_share",
+                None,
+                limit("candidate.unknown_unit_share"),
+                "warning",
+                "Tỷ lệ hồ sơ có kết quả trong kỳ nhưng không rõ đơn vị giải quyết cao",
+            ),
         ),
-        within("header.dossiers", "header", "dossiers", 1, None, "warning", "Không có hồ sơ nào có kết quả trong kỳ"),
+        *_of_feed(
+            "dossier",
+            within(
+                "header.dossiers", "header", "dossiers", 1, None, "warning", "Không có hồ sơ nào có kết quả trong kỳ"
+            ),
+            within(
+                "volume.halved",
+                "volume",
+                "ratio",
+                limit("candidate.volume_ratio"),
+                None,
+                "info",
+                "Số hồ sơ mỗi ngày làm việc giảm từ một nửa trở lên so với kỳ trước",
+            ),
+            within(
+                "volume.city",
+                "volume_city",
+                "ratio",
+                limit("candidate.city_volume_least"),
+                limit("candidate.city_volume_most"),
+                "warning",
+                "Số hồ sơ mỗi ngày làm việc của toàn Thành phố khác hẳn kỳ trước",
+            ),
+        ),
         within(
-            "volume.halved",
-            "volume",
-            "ratio",
-            limit("candidate.volume_ratio"),
+            "late.share",
+            "late",
+            "late_share",
             None,
+            limit("candidate.late_share"),
+            "warning",
+            "Tỷ lệ bản ghi của kỳ về sau thời điểm chốt cao",
+        ),
+        *_of_feed(
+            "dossier_sync",
+            within(
+                "reconciliation.city",
+                "reconciliation_city",
+                "share",
+                None,
+                limit("candidate.reconciliation_share"),
+                "warning",
+                "Số hồ sơ của toàn Thành phố khác với Cổng Dịch vụ công quốc gia quá mức cho phép",
+            ),
+            holds(
+                "reconciliation.unit",
+                "reconciliation",
+                "within_tolerance",
+                "info",
+                "Đơn vị có số hồ sơ khác với Cổng Dịch vụ công quốc gia quá mức của chính sách",
+            ),
+        ),
+        within(
+            "jumps.unit",
+            "jumps",
+            "change",
+            None,
+            limit("candidate.k_jump"),
             "info",
-            "Số hồ sơ giảm từ một nửa trở lên so với tháng trước",
+            "Tổng điểm K của đơn vị thay đổi nhiều so với kỳ trước",
+        ),
+        within(
+            "jumps.share",
+            "jumps_city",
+            "share",
+            None,
+            limit("candidate.k_jump_share"),
+            "warning",
+            "Quá nhiều đơn vị có K thay đổi nhiều: nguồn hoặc cách tính đã đổi, không phải các đơn vị",
+        ),
+        within(
+            "restatement.units",
+            "restatement",
+            "units_share",
+            None,
+            limit("candidate.restated_units_share"),
+            "warning",
+            "Bản thay thế làm đổi chỉ số của quá nhiều đơn vị",
+        ),
+        within(
+            "restatement.verdicts",
+            "restatement",
+            "verdicts_share",
+            None,
+            limit("candidate.restated_verdicts_share"),
+            "warning",
+            "Bản thay thế làm đổi kết luận của quá nhiều đơn vị",
         ),
     ]
+
+
+def _of_feed(feed: str, *checks: Check) -> Iterator[Check]:
+    return (replace(check, feed=feed) for check in checks)
 
 
 @dataclass(frozen=True)
@@ -276,13 +420,17 @@ class Header:
     scope_units: list[str]
     dossiers: int
     unknown_unit_dossiers: int
+    cutoff_at: datetime
+    metric_version: str | None
+    restates: str | None
 
 
 def read_header(connection: psycopg.Connection, candidate_id: str) -> Header:
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(
             "select candidate_id, period_code, period_start, period_end, policy_id, as_of_batch, late_batches, "
-            "content_sha256, scope_units, dossiers, unknown_unit_dossiers from publish.candidate where candidate_id = %s",
+            "content_sha256, scope_units, dossiers, unknown_unit_dossiers, cutoff_at, metric_version, restates "
+            "from publish.candidate where candidate_id = %s",
             (candidate_id,),
         ).fetchone()
     if row is None:
@@ -297,7 +445,7 @@ def read_header(connection: psycopg.Connection, candidate_id: str) -> Header:
     return Header(**row)
 
 
-def read(connection: psycopg.Connection, header: Header) -> Subject:
+def read(connection: psycopg.Connection, settings: Settings, header: Header) -> Subject:
     """The candidate's rows and what they are compared with, conditions worked out."""
     parameters = dict(
         connection.execute(
@@ -320,6 +468,10 @@ def read(connection: psycopg.Connection, header: Header) -> Subject:
     for row in indices:
         by_unit.setdefault(row["unit_code"], {})[row["index_code"]] = row
     digest = content_sha256(connection, "candidate", header.candidate_id)
+    owners = {feed: contract.owner for feed, contract in load_contracts(settings.contracts).items()}
+    volume, volume_city = _volume(connection, WorkingDays.load(settings.rules), by_unit, scores, header)
+    jumps, jumps_city = _jumps(connection, scores, header)
+    reconciled, reconciled_city = _reconciliation(connection, header, parameters)
     return Subject(
         {
             "k_score": Target(_frame(_judge_scores(scores, by_unit, header, parameters)), ("unit_code",)),
@@ -328,8 +480,23 @@ def read(connection: psycopg.Connection, header: Header) -> Subject:
             "groups": Target(_frame(_groups(scores)), ("peer_group",), required=False),
             "header": Target(_frame([_summary(header, scores, parameters, digest)]), ("candidate_id",)),
             "ledger": Target(_frame(_ledger(connection, header)), ("batch",)),
-            "volume": Target(_frame(_volume(connection, by_unit, header)), ("unit_code",), required=False),
-        }
+            "small_cells": Target(
+                pd.DataFrame(small_cells.attack(settings, connection, header.candidate_id)),
+                ("unit_code",),
+                required=False,
+            ),
+            "flow": Target(_frame(_flow(connection, header)), ("unit_code",)),
+            "volume": Target(_frame(volume), ("unit_code",), required=False),
+            "volume_city": Target(_frame(volume_city), ("period_code",), required=False),
+            "late": Target(_frame(_late(connection, header, owners)), ("measure",), required=False),
+            "reconciliation": Target(_frame(reconciled), ("unit_code",), required=False),
+            "reconciliation_city": Target(_frame(reconciled_city), ("period_code",), required=False),
+            "jumps": Target(_frame(jumps), ("unit_code",), required=False),
+            "jumps_city": Target(_frame(jumps_city), ("period_code",), required=False),
+            "restatement": Target(_frame(_restatement(connection, header)), ("restates",), required=False),
+        },
+        default=header.period_code,
+        owners=owners,
     )
 
 
@@ -353,6 +520,7 @@ def _judge_scores(
     tolerance = max(Decimal(str(limit("candidate.k_tolerance"))), half_a_step)
     may_fill = parameters.get("missing_index", "block") != "block"
     ranks = _expected_ranks(scores, int(parameters.get("rank_scale", "2")))
+    most = _maxima(parameters)
     judged = []
     for row in scores:
         parts = [row[index.lower()] for index in INDICES]
@@ -365,6 +533,9 @@ def _judge_scores(
                 **row,
                 "period_is_candidates": row["period_code"] == header.period_code,
                 "window_in_period": header.period_start <= row["window_start"] < row["window_end"] <= header.period_end,
+                "d_within_maximum": row["d"] is None or (most is not None and 0 <= row["d"] <= most["D"]),
+                "k_within_maximum": row["k"] is None
+                or (most is not None and 0 <= row["k"] <= sum(most.values(), Decimal(0))),
                 "indices_agree": all(own.get(index, {}).get("value") == row[index.lower()] for index in INDICES),
                 "k_is_sum": _is_sum(row["k"], parts, stretch, tolerance) if scored else row["k"] is None,
                 "scored_when_complete": row["status"] != "incomplete"
@@ -381,6 +552,13 @@ def _judge_scores(
             }
         )
     return judged
+
+
+def _maxima(parameters: dict[str, str]) -> dict[str, Decimal] | None:
+    """What each index can be at most under the candidate's policy; None (so: a failure) when its parameters do not say."""
+    named = {index: parameters.get(f"{index.lower()}_max") for index in INDICES}
+    known = {index: Decimal(value) for index, value in named.items() if value is not None}
+    return known if len(known) == len(INDICES) else None
 
 
 def _is_sum(k: Decimal | None, parts: list[Decimal | None], stretch: Decimal | None, tolerance: Decimal) -> bool:
@@ -454,7 +632,9 @@ def _is_quotient(row: dict[str, Any], parameters: dict[str, str]) -> bool:
     if not row["denominator"]:  # where returned dossiers alone are looked at and none was, B is full
         is_full = row["index_code"] == "B" and parameters.get("b_population") == "returned" and row["excluded"] > 0
         return bool(is_full and row["value"] == Decimal(parameters.get("b_max", "nan")))
-    return abs(row["value"] - row["numerator"] / row["denominator"]) <= Decimal("1e-14")
+    return abs(row["value"] - row["numerator"] / row["denominator"]) <= Decimal(
+        str(limit("candidate.quotient_tolerance"))
+    )
 
 
 def _units(
@@ -539,23 +719,157 @@ def _ledger(connection: psycopg.Connection, header: Header) -> list[dict[str, An
 
 
 def _volume(
-    connection: psycopg.Connection, by_unit: dict[str, dict[str, dict[str, Any]]], header: Header
-) -> list[dict[str, Any]]:
-    """Units with enough dossiers in the month before, for a month."""
+    connection: psycopg.Connection,
+    calendar: WorkingDays,
+    by_unit: dict[str, dict[str, dict[str, Any]]],
+    scores: list[dict[str, Any]],
+    header: Header,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Dossiers per working day against the period of the same kind before: units with enough of them, and all together.
+
+    Tết is in the calendar: a window with seven days off is not a window with half the work.
+    """
     before = _rows(
         connection,
-        "select i.unit_code, i.denominator from marts.index_score as i inner join core.dim_period as p using (period_code) "
-        "inner join core.dim_period as now on now.period_code = %(period_code)s and now.period_kind = 'month' "
-        "where p.period_kind = 'month' and p.period_end = %(period_start)s and i.index_code = 'A'",
+        "select i.unit_code, i.denominator, w.window_start, w.window_end from marts.index_score as i "
+        "inner join core.dim_period as p using (period_code) "
+        "inner join core.core_unit_window as w on i.period_code = w.period_code and i.unit_code = w.unit_code "
+        "inner join core.dim_period as now on now.period_code = %(period_code)s and now.period_kind = p.period_kind "
+        "where p.period_end = %(period_start)s and i.index_code = 'A' and i.denominator > 0 order by i.unit_code",
         header,
     )
+    windows = {row["unit_code"]: (row["window_start"], row["window_end"]) for row in scores}
+    rows = []
+    for row in before:
+        unit = row["unit_code"]
+        if unit not in windows or "A" not in by_unit.get(unit, {}):
+            continue
+        days = _working_days(calendar, *windows[unit])
+        days_before = _working_days(calendar, row["window_start"], row["window_end"])
+        if not days or not days_before:
+            continue
+        a_day = (by_unit[unit]["A"]["denominator"] or Decimal(0)) / days
+        a_day_before = row["denominator"] / days_before
+        rows.append(
+            {
+                "unit_code": unit,
+                "before": row["denominator"],
+                "ratio": a_day / a_day_before,
+                "a_day": a_day,
+                "a_day_before": a_day_before,
+            }
+        )
     least = Decimal(str(limit("candidate.volume_least")))
+    base = sum((row["a_day_before"] for row in rows), Decimal(0))
+    now = sum((row["a_day"] for row in rows), Decimal(0))
+    city = [{"period_code": header.period_code, "ratio": now / base}] if base else []
+    return [row for row in rows if row["before"] >= least], city
+
+
+def _working_days(calendar: WorkingDays, start: date, end: date) -> int:
+    return sum(calendar.is_working(start + timedelta(days=n)) for n in range((end - start).days))
+
+
+FLOW = """
+    select
+        f.unit_code, f.open_at_start, f.received, f.open_at_end, was.open_at_end as open_before,
+        f.resolved + f.stopped + f.withdrawn + f.not_accepted + f.without_moment as ended
+    from marts.dossier_flow as f
+    inner join core.core_unit_window as w on f.period_code = w.period_code and f.unit_code = w.unit_code
+    inner join core.dim_period as p on f.period_code = p.period_code
+    left join (
+        marts.dossier_flow as was
+        inner join core.core_unit_window as earlier on was.period_code = earlier.period_code and was.unit_code = earlier.unit_code
+        inner join core.dim_period as old on was.period_code = old.period_code
+    ) on old.period_kind = p.period_kind and was.unit_code = f.unit_code and earlier.window_end = w.window_start
+    where f.period_code = %(period_code)s
+    order by f.unit_code
+"""
+
+
+def _flow(connection: psycopg.Connection, header: Header) -> list[dict[str, Any]]:
+    """Every unit's dossiers, as the newest build counts them: what began plus what came is what ended plus what is left."""
     return [
         {
             "unit_code": row["unit_code"],
-            "before": row["denominator"],
-            "ratio": (by_unit[row["unit_code"]]["A"]["denominator"] or 0) / row["denominator"],
+            "balances": row["open_at_start"] + row["received"] == row["ended"] + row["open_at_end"],
+            "carries_on": row["open_before"] in (None, row["open_at_start"]),
         }
-        for row in before
-        if (row["denominator"] or 0) >= least and "A" in by_unit.get(row["unit_code"], {})
+        for row in _rows(connection, FLOW, header)
     ]
+
+
+def _late(connection: psycopg.Connection, header: Header, owners: dict[str, str]) -> list[dict[str, Any]]:
+    """Per kind of record, the share of the period's that was first told of after the cut-off."""
+    rows = _rows(
+        connection,
+        "select measure, max(feed) as feed, coalesce(sum(record_count) filter (where loaded_on >= %(cutoff_at)s::date), 0) "
+        "/ sum(record_count) as late_share from marts.late_data "
+        "where event_on >= %(period_start)s and event_on < %(period_end)s group by measure order by measure",
+        header,
+    )
+    return [row | {"owner": owners.get(row["feed"], "")} for row in rows]
+
+
+def _reconciliation(
+    connection: psycopg.Connection, header: Header, parameters: dict[str, str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Dossiers received in the period on which city and portal differ for a reason that somebody must explain."""
+    rows = _rows(
+        connection,
+        "select m.unit_code, greatest(coalesce(sum(m.city_count) filter (where r.is_explained), 0), "
+        "coalesce(sum(m.portal_count) filter (where r.is_explained), 0)) as differing, "
+        "greatest(sum(m.city_count), sum(m.portal_count)) as dossiers from marts.reconciliation as m "
+        "inner join rules.reconciliation_reason as r using (reason) "
+        "where m.received_on >= %(period_start)s and m.received_on < %(period_end)s group by m.unit_code order by m.unit_code",
+        header,
+    )
+    cases = Decimal(parameters.get("explain_cases", "0"))
+    share = Decimal(parameters.get("explain_reconciliation_share", "0"))
+    judged = [
+        row | {"within_tolerance": row["differing"] <= cases or row["differing"] <= share * row["dossiers"]}
+        for row in rows
+    ]
+    dossiers = sum((row["dossiers"] for row in rows), Decimal(0))
+    differing = sum((row["differing"] for row in rows), Decimal(0))
+    return judged, [{"period_code": header.period_code, "share": differing / dossiers}] if dossiers else []
+
+
+def _jumps(
+    connection: psycopg.Connection, scores: list[dict[str, Any]], header: Header
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Change of K against the period of the same kind before, by the same method of the portal; and how many change much."""
+    before = {
+        row["unit_code"]: row["k"]
+        for row in _rows(
+            connection,
+            "select k.unit_code, k.k from marts.k_score as k inner join core.dim_period as p using (period_code) "
+            "inner join core.dim_period as now on now.period_code = %(period_code)s and now.period_kind = p.period_kind "
+            "where p.period_end = %(period_start)s and k.k is not null "
+            "and k.metric_version is not distinct from %(metric_version)s",
+            header,
+        )
+    }
+    rows = [
+        {"unit_code": row["unit_code"], "change": abs(row["k"] - before[row["unit_code"]])}
+        for row in scores
+        if row["k"] is not None and row["unit_code"] in before
+    ]
+    much = sum(row["change"] > Decimal(str(limit("candidate.k_jump"))) for row in rows)
+    return rows, [{"period_code": header.period_code, "share": much / len(rows)}] if rows else []
+
+
+def _restatement(connection: psycopg.Connection, header: Header) -> list[dict[str, Any]]:
+    """How much of the edition a restatement changes: units with another index, units with another verdict or status of K."""
+    if header.restates is None:
+        return []
+    return _rows(
+        connection,
+        "select %(restates)s as restates, count(d.unit_code)::numeric / greatest(count(*), 1) as units_share, "
+        "(count(*) filter (where is_verdict))::numeric / greatest(count(*), 1) as verdicts_share "
+        "from (select unit_code from publish.candidate_k_score where candidate_id = %(candidate_id)s "
+        "union select unit_code from publish.k_score where edition_id = %(restates)s) as u "
+        "left join (select unit_code, bool_or(index_code = 'K' and status_before is distinct from status_after) as is_verdict "
+        "from publish.candidate_difference where candidate_id = %(candidate_id)s group by unit_code) as d using (unit_code)",
+        header,
+    )

@@ -93,16 +93,22 @@ def targets(
     settings: Settings,
     batches: Sequence[Mapping[str, Any]],
     passed: int,
-    samples: dict[str, list[str]],
+    samples: dict[str, dict[str, list[str]]],
 ) -> dict[str, Target]:
     """The frames that `checks` look at. `batches`: those of this run; `passed`: the newest batch that was let through."""
     ids = [row["batch_id"] for row in batches]
     feeds = _feeds(connection, contracts, settings, ids, samples)
     days = [row for contract in contracts.values() for row in _days(connection, contract, settings, passed)]
     return {
-        "findings": Target(_findings(connection, contracts, ids), ("batch", "finding"), required=False),
-        "feeds": Target(pd.DataFrame(feeds), ("feed",), required=False),
-        "days": Target(pd.DataFrame(days), ("feed", "day"), required=False),
+        "findings": Target(
+            _findings(connection, contracts, ids),
+            ("batch", "finding"),
+            required=False,
+            scope="feed",
+            looked_at=frozenset(row["feed"] for row in batches),
+        ),
+        "feeds": Target(pd.DataFrame(feeds), ("feed",), required=False, scope="feed"),
+        "days": Target(pd.DataFrame(days), ("feed", "day"), required=False, scope="feed"),
     }
 
 
@@ -117,6 +123,7 @@ def _findings(connection: psycopg.Connection, contracts: Mapping[str, Contract],
         rule = found["rule"] if found["rule"] in FINDINGS else OTHER
         rows.append({
             "batch": f"{found['feed']}/{found['batch_id']}",
+            "feed": found["feed"],
             "finding": f"{found['rule']} {found['field']}".strip(),
             "owner": _owner(contracts, found["feed"]),
             **{name: int(name == rule) for name in (*FINDINGS, OTHER)},
@@ -129,7 +136,7 @@ def _feeds(
     contracts: Mapping[str, Contract],
     settings: Settings,
     ids: list[int],
-    samples: dict[str, list[str]],
+    samples: dict[str, dict[str, list[str]]],
 ) -> list[dict[str, Any]]:
     """One row per feed that was ever loaded."""
     stands = {
@@ -160,7 +167,8 @@ def _feeds(
         }
         for name, keys in found.items():
             check = "feeds.fresh" if name == "is_fresh" else f"feeds.{name}"
-            samples.setdefault(check, []).extend(keys[: SAMPLE - len(samples.get(check, []))])
+            if keys:
+                samples.setdefault(check, {})[feed] = keys[:SAMPLE]
         rows.append({"feed": feed, "owner": contract.owner, **{name: not keys for name, keys in found.items()}})
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,8 @@ CONSTANTS = {
     "earliest": int(limit("landed.earliest_year")),
     "latest": int(limit("landed.latest_year")),
     "supplements": int(limit("landed.supplements")),
+    "clock": timedelta(days=limit("landed.clock_days")),
+    "longest": int(limit("landed.limit_working_days")),
 }
 
 
@@ -103,7 +106,7 @@ RULES = (
     Rule(
         "dossier",
         "receipt_in_future",
-        "r.received_at > b.window_end + interval '1 day'",
+        "r.received_at > b.window_end + %(clock)s",
         "warning",
         "Tiếp nhận sau thời điểm đọc dữ liệu",
         limit("landed.implausible_time"),
@@ -111,7 +114,7 @@ RULES = (
     Rule(
         "dossier",
         "result_in_future",
-        "r.finished_at > b.window_end + interval '1 day'",
+        "r.finished_at > b.window_end + %(clock)s",
         "warning",
         "Kết thúc sau thời điểm đọc dữ liệu",
         limit("landed.implausible_time"),
@@ -310,7 +313,7 @@ RULES = (
     Rule(
         "procedure_register",
         "time_limit",
-        "r.limit_working_days not between 0 and 1000",
+        "r.limit_working_days not between 0 and %(longest)s",
         "warning",
         "Thời hạn thủ tục không hợp lý",
     ),
@@ -378,9 +381,9 @@ def read(connection: psycopg.Connection, settings: Settings) -> tuple[Subject, i
     owners = {feed: contract.owner for feed, contract in contracts.items()}
     passed = _query(connection, PASSED, {})[0]["batch_id"]
     batches = _batches(connection, passed)
-    samples: dict[str, list[str]] = {}
+    samples: dict[str, dict[str, list[str]]] = {}
     judged = [_judge(connection, row) | {"owner": owners.get(row["feed"], "")} for row in batches]
-    targets = {"batches": Target(pd.DataFrame(judged), ("batch",))}
+    targets = {"batches": Target(pd.DataFrame(judged), ("batch",), scope="feed")}
     for feed in REGISTERS:
         newest = _query(
             connection,
@@ -389,13 +392,15 @@ def read(connection: psycopg.Connection, settings: Settings) -> tuple[Subject, i
         )
         # A register that never came is as empty as one that came without rows.
         row = newest[0] if newest else {"feed": feed, "received_rows": 0}
-        targets[f"{feed}_newest"] = Target(pd.DataFrame([row | {"owner": owners.get(feed, "")}]), ("feed",))
+        targets[f"{feed}_newest"] = Target(
+            pd.DataFrame([row | {"owner": owners.get(feed, "")}]), ("feed",), scope="feed"
+        )
     targets |= feeds.targets(connection, contracts, settings, batches, passed, samples)
     for feed in dict.fromkeys(rule.feed for rule in RULES):
         ids = [row["batch_id"] for row in batches if row["feed"] == feed]
         shares = _shares(connection, feed, ids, samples).assign(owner=owners.get(feed, ""))
-        targets[feed] = Target(shares, ("feed",), required=False)
-    return Subject(targets, samples), max((row["batch_id"] for row in batches), default=0)
+        targets[feed] = Target(shares, ("feed",), required=False, scope="feed")
+    return Subject(targets, samples, owners=owners), max((row["batch_id"] for row in batches), default=0)
 
 
 PASSED = "select coalesce(max(as_of_batch), 0) as batch_id from dq.run where scope = 'landed' and disposition <> 'stop'"
@@ -421,6 +426,7 @@ def _judge(connection: psycopg.Connection, row: dict[str, Any]) -> dict[str, Any
     received = row["received_rows"]
     return {
         "batch": f"{row['feed']}/{row['batch_id']}",
+        "feed": row["feed"],
         "received_rows": received,
         "adds_up": received
         == row["loaded_rows"] + row["unchanged_rows"] + row["duplicate_rows"] + row["quarantined_rows"],
@@ -432,7 +438,7 @@ def _judge(connection: psycopg.Connection, row: dict[str, Any]) -> dict[str, Any
 
 
 def _shares(
-    connection: psycopg.Connection, feed: str, batches: list[int], samples: dict[str, list[str]]
+    connection: psycopg.Connection, feed: str, batches: list[int], samples: dict[str, dict[str, list[str]]]
 ) -> pd.DataFrame:
     """One row: the share of new records that breaks each rule; no row when nothing new landed. Keys of what broke: a few."""
     rules = [rule for rule in RULES if rule.feed == feed]
@@ -453,7 +459,7 @@ def _shares(
                 source,
                 sql.SQL(rule.broken),  # type: ignore[arg-type]
             )
-            samples[rule.id] = [row["record_key"] for row in _query(connection, statement, values)]
+            samples[rule.id] = {feed: [row["record_key"] for row in _query(connection, statement, values)]}
     shares = {rule.name: found[rule.name] / found["records"] for rule in rules}
     return pd.DataFrame([{"feed": feed, "records": found["records"], **shares}])
 

@@ -14,8 +14,9 @@ import pandas as pd
 import yaml
 
 from hailong.errors import PermanentError
+from hailong.review.findings import EVERYTHING
+from hailong.review.owners import OURS as OWNER
 
-OWNER = "data-engineering"
 SEVERITIES = ("critical", "warning", "info")
 THRESHOLDS = Path(__file__).with_name("thresholds.yaml")
 
@@ -24,25 +25,43 @@ THRESHOLDS = Path(__file__).with_name("thresholds.yaml")
 class Target:
     """A small table that expectations look at, and the columns that name a row in messages.
 
-    A required target without rows stops the run; another one is left out, and with it its expectations.
+    A required target without rows stops the run; another one is left out, and with it its expectations. `scope`: the column
+    by which its failures are findings (default: the whole is one). `looked_at`: scopes of which a missing row is good news,
+    because rows stand for what is wrong.
     """
 
     frame: pd.DataFrame
     keys: tuple[str, ...]
     required: bool = True
+    scope: str | None = None
+    looked_at: frozenset[str] = frozenset()
+
+    def scopes(self, default: str) -> frozenset[str]:
+        """Every scope that was looked at."""
+        if self.scope is None:
+            return frozenset() if self.frame.empty else frozenset({default})
+        return self.looked_at | (frozenset() if self.frame.empty else frozenset(self.frame[self.scope]))
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Everything that one run looks at. `samples`: keys behind a number, by expectation id."""
+    """Everything that one run looks at.
+
+    `samples`: keys behind a number, by expectation id and scope. `default`: the scope of what has no other. `owners`: by feed.
+    """
 
     targets: Mapping[str, Target]
-    samples: Mapping[str, list[str]] = field(default_factory=dict)
+    samples: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
+    default: str = EVERYTHING
+    owners: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation on one target. `kind` is a class of `great_expectations.expectations`."""
+    """One expectation on one target. `kind` is a class of `great_expectations.expectations`.
+
+    `feed`: the feed whose owner is told when it fails and the rows name no owner; without one it is ours.
+    """
 
     id: str
     target: str
@@ -51,6 +70,7 @@ class Check:
     kind: str
     arguments: Mapping[str, Any]
     threshold: str
+    feed: str | None = None
 
     def expectation(self) -> Any:
         """The same for Great Expectations, which carries the id through to its result."""

@@ -30,12 +30,17 @@ Mã kiểm tra nội dung (SHA-256): `{{ ti.xcom_pull('candidate')['content_sha2
 Kết quả kiểm tra chất lượng: **{{ gate.disposition }}** ({{ gate.run_id }})
 
 {% for warning in gate.warnings or [] -%}
-- Cảnh báo `{{ warning.expectation_id }}`: {{ warning.reason }} — {{ warning.observed }}
+- Cảnh báo `{{ warning.expectation_id }}`: {{ warning.reason }} — {{ warning.observed }}\
+{{ ' (' ~ warning.known ~ ')' if warning.known else '' }}
 {% else -%}
 - Không có cảnh báo.
 {% endfor -%}
+{% if gate.findings %}
+Phát hiện: {{ gate.findings.new }} mới, {{ gate.findings.known }} đã biết, {{ gate.findings.acknowledged }} đã ghi nhận, \
+{{ gate.findings.closed }} đã hết.
+{% endif %}
 {% if gate.docs_uri %}
-Chi tiết: {{ gate.docs_uri }}
+Chi tiết: [{{ gate.run_id }}](/hailong/data_docs/{{ gate.run_id }}/index.html) ({{ gate.docs_uri }})
 {% endif %}"""
 
 TRANSIENT_EXIT = 75  # EX_TEMPFAIL: what the command line ends with on a TransientError when it is asked to

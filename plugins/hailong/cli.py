@@ -44,12 +44,14 @@ app = typer.Typer(
 db_app = typer.Typer(help="The warehouse's server and schema.", no_args_is_help=True)
 sandbox_app = typer.Typer(help="A stand-in for the portal and the city's systems.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Records that could not be read or keyed.", no_args_is_help=True)
+findings_app = typer.Typer(help="What the gate found, who knows of it, and what must be fixed.", no_args_is_help=True)
 key_app = typer.Typer(help="Keys of pseudonyms, one a calendar year.", no_args_is_help=True)
 contracts_app = typer.Typer(help="What each feed must look like.", no_args_is_help=True)
 calendar_app = typer.Typer(help="The seeds of working days and publication dates.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(findings_app, name="findings")
 app.add_typer(key_app, name="key")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(calendar_app, name="calendar")
@@ -623,6 +625,139 @@ def quarantine_replay(
         out.print(result.message)
     if not results:
         out.print("Quarantine holds no open entry of these.")
+
+
+FindingArgument = Annotated[int, typer.Argument(metavar="ID", help="Number of the finding, from `findings list`.")]
+
+
+@findings_app.command("list", epilog=example("hailong findings list --state open --owner 'Sở Nội vụ Thành phố'"))
+def findings_list(
+    state: Annotated[
+        str | None, typer.Option(help="open, acknowledged, closed or all; default what is not closed.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Only of this owner.")] = None,
+    period: Annotated[
+        str | None, typer.Option(help="Only of this period's candidates, and of feeds that failed on its days.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Findings of the gate: one per rule and feed or period, however many nights it has failed."""
+    from hailong.review.findings import find
+    from hailong.shown import finding_table
+
+    rows = find(Settings.load(), state, owner, _period(period) if period else None)
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        out.print("No such finding.")
+        return
+    out.print(finding_table(rows))
+    out.print("One of them: `hailong findings show ID`. Answer for it until a day: `hailong findings ack ID`.")
+
+
+@findings_app.command("show", epilog=example("hailong findings show 12"))
+def findings_show(finding: FindingArgument, as_json: JsonOption = False) -> None:
+    """One finding: what fails, the records of its last failure, and everything that happened to it."""
+    from hailong.review.findings import show
+
+    found, events = show(Settings.load(), finding)
+    if as_json:
+        _print_json({**found, "events": events})
+        return
+    out.print(f"[bold]{found['finding_id']}[/] {found['state']}, {found['severity']}: ", end="")
+    out.print(f"{found['expectation_id']} of {found['scope']} ({found['owner']})", markup=False)
+    out.print(f"{found['reason']} ({found['observed']}, run {found['last_run_id']})", markup=False)
+    if found["failing_keys"]:
+        out.print(", ".join(found["failing_keys"]), markup=False)
+    table = Table("at (UTC)", "event", "by", "why", "until", "run")
+    for event in events:
+        cells = (event["event"], event["by"], event["why"], event["until"], event["run_id"])
+        table.add_row(f"{event['at']:%Y-%m-%d %H:%M}", *(Text(str(cell)) if cell else "" for cell in cells))
+    out.print(table)
+
+
+@findings_app.command(
+    "ack", epilog=example("hailong findings ack 12 --by 'Nguyễn Văn A' --why 'nguồn sửa trong tuần' --until 2026-12-15")
+)
+def findings_ack(
+    finding: FindingArgument,
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    why: Annotated[str, typer.Option(help="Why it stays for now; the signer reads it.")],
+    until: Annotated[str, typer.Option(help="Last day on which that holds; afterwards it counts as open again.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Answer for a finding until a day. It is not told again meanwhile; it decides nothing at the gate or the sign-off."""
+    from hailong.review.findings import acknowledge
+
+    try:
+        day = date.fromisoformat(until)
+    except ValueError:
+        raise UsageError(f"--until {until!r} is not a day: write 2026-12-15") from None
+    _finding_now(acknowledge(Settings.load(), finding, by, why, day), as_json)
+
+
+@findings_app.command("close", epilog=example("hailong findings close 12 --by 'Nguyễn Văn A' --why 'đã sửa tại nguồn'"))
+def findings_close(
+    finding: FindingArgument,
+    by: Annotated[str, typer.Option(help="Who closes it.")],
+    why: Annotated[str, typer.Option(help="Why it is none any more.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Close a finding by hand; the next run of the gate in which it fails opens it again."""
+    from hailong.review.findings import close
+
+    _finding_now(close(Settings.load(), finding, by, why), as_json)
+
+
+@findings_app.command("workbook", epilog=example("hailong findings workbook --period 2026-10 --out /tmp/review"))
+def findings_workbook(
+    period: PeriodOption,
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    owner: Annotated[str | None, typer.Option(help="Only of this owner of feeds; default one file for each.")] = None,
+) -> None:
+    """Write the records that each owner of a source must fix, with the trend of twelve periods and the disputes."""
+    from hailong.review.workbook import build as run
+
+    for path in run(Settings.load(), _period(period), owner, folder):
+        out.print(str(path))
+
+
+@findings_app.command("digest", epilog=example("hailong findings digest --dry-run"))
+def findings_digest(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be told, tell nobody.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell each owner what is new since the last digest, in one message: by mail and webhook, as configured."""
+    from hailong.review.digest import report, send
+
+    done = send(Settings.load(), dry_run=dry_run)
+    if as_json:
+        _print_json(
+            {
+                "digests": [
+                    {
+                        "owner": sent.digest.owner,
+                        "findings": [row["finding_id"] for row in sent.digest.findings],
+                        "handed_over": sent.handed_over,
+                    }
+                    for sent in done
+                ]
+            }
+        )
+        return
+    out.print(report(done, dry_run), markup=False)
+
+
+def _finding_now(row: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(row)
+        return
+    until = f" until {row['until']}" if row["until"] else ""
+    out.print(
+        f"Finding {row['finding_id']} ({row['expectation_id']}, {row['scope']}): {row['state']}{until} by {row['by']}",
+        markup=False,
+    )
 
 
 @key_app.command("make", epilog=example("hailong key make --year 2027"))

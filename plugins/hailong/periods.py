@@ -67,6 +67,17 @@ class Period:
         return f"{self.code} ({self.start:%d/%m/%Y} – {self.last_day:%d/%m/%Y})"
 
 
+def code_before(code: str) -> str:
+    """The code of the period of the same kind before: `2026-01` → `2025-12`."""
+    year, _, part = code.partition("-")
+    if not part:
+        return str(int(year) - 1)
+    number = int(part.lstrip("Q")) - 1
+    if part.startswith("Q"):
+        return f"{year}-Q{number}" if number else f"{int(year) - 1}-Q4"
+    return f"{year}-{number:02d}" if number else f"{int(year) - 1}-12"
+
+
 def periods_overlapping(since: date, until: date, calendar: PeriodCalendar) -> list[Period]:
     """Every month, quarter and year of the calendar that shares a day with `[since, until)`, by start, then kind."""
     found = [

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rich.table import Table
+from rich.text import Text
 
 _NUMBERS = {"versions": "versions", "deleted": "tombstones", "quarantine": "quarantine_open", "stale": "stale"}
 
@@ -37,6 +38,29 @@ def feed_table(rows: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> Table:
             "" if row["late_share"] is None else f"{row['late_share']:.1%}",
             ", ".join(row["findings"]),
         )
+    return table
+
+
+def finding_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Findings (rows of `findings.find`), one line each where the width allows it."""
+    table = Table(title="Findings", title_justify="left")
+    for name in ("id", "state", "severity", "rule", "scope"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("owner")
+    table.add_column("failed", justify="right")
+    table.add_column("since", no_wrap=True)
+    table.add_column("known by, until")
+    for row in rows:
+        known = f"{row['by']}, {row['until']}" if row["state"] == "acknowledged" else ""
+        cells = (
+            str(row["finding_id"]),
+            row["state"],
+            row["severity"],
+            row["expectation_id"],
+            row["scope"],
+            row["owner"],
+        )
+        table.add_row(*map(Text, cells), str(row["failures"]), f"{row['opened_at']:%Y-%m-%d}", Text(known))
     return table
 
 

@@ -148,6 +148,15 @@ def test_the_watcher_tells_what_it_sees(described: dict[str, Any]) -> None:
     assert described["dags"]["watch__deadline"]["commands"] == {"check": ["status", "--deadline", "--notify"]}
 
 
+def test_owners_are_told_also_when_the_gate_stopped_and_the_night_is_still_judged_by_it(
+    described: dict[str, Any],
+) -> None:
+    """A teardown runs whatever came before; a run is judged by the tasks before it, and by a teardown that failed."""
+    dag = described["dags"]["build__warehouse"]
+    assert dag["upstream"] == {"build": [], "gate": ["build"], "digest": ["gate"]}
+    assert dag["teardowns"] == ["digest"] and dag["commands"]["digest"] == ["findings", "digest"]
+
+
 def test_ingest_dags_take_a_window_or_a_file(described: dict[str, Any]) -> None:
     for feed in FEEDS:
         assert described["dags"][f"ingest__{feed}"]["params"] == ["file", "max_delete_share", "since", "until"]

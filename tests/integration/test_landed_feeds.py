@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,19 @@ def looked_at(
 ) -> tuple[Frames, dict[str, list[str]]]:
     """Frames by target and first key, and the samples."""
     rows = [
-        {"batch_id": n}
-        for (n,) in connection.execute("select batch_id from ops.batch where batch_id > %s", (passed,)).fetchall()
+        {"batch_id": n, "feed": feed}
+        for n, feed in connection.execute(
+            "select batch_id, feed from ops.batch where batch_id > %s", (passed,)
+        ).fetchall()
     ]
-    samples: dict[str, list[str]] = {}
+    samples: dict[str, dict[str, list[str]]] = {}
     found = feeds.targets(connection, contracts, settings, rows, passed, samples)
     frames: Frames = {}
     for name, target in found.items():
         frames[name] = {
             "/".join(str(row[key]) for key in target.keys): row for row in target.frame.to_dict(orient="records")
         }
-    return frames, samples
+    return frames, defaultdict(list, {check: [*chain(*keys.values())] for check, keys in samples.items()})
 
 
 def received(connection: psycopg.Connection, number: int, days: dict[date, int], tag: str = "D") -> None:

@@ -28,6 +28,7 @@ from hailong.publish.checksum import content_sha256
 from hailong.publish.explain import _would_change, explain
 from hailong.publish.report import words
 from hailong.publish.verify import verify
+from hailong.review import workbook
 from hailong.settings import Settings
 from hailong.warehouse import build as building
 from hailong.warehouse.build import build
@@ -116,6 +117,20 @@ def test_a_candidate_is_the_marts_rows_and_is_copied_once(built: Settings, copie
             "select count(*) from publish.candidate_index_score where candidate_id = %s", (copied.candidate_id,)
         ).fetchone()
     assert rows == (186 * 5,)
+
+
+@pytest.mark.filterwarnings("ignore:Sparkline Group extension")
+def test_the_workbooks_of_a_real_build_list_what_its_tables_call_wrong(built: Settings, tmp_path: Path) -> None:
+    listed = 0
+    for path in workbook.build(built, PERIOD, None, tmp_path):
+        rows = openpyxl.load_workbook(path)["Cần sửa"].iter_rows(min_row=4, values_only=True)
+        listed += sum(row[1] in ("dummy_identity", "done_inserted") for row in rows)
+    with connect(built) as connection:
+        wrong = connection.execute(
+            "select count(*) from marts.dossier_finding where finding in ('dummy_identity', 'done_inserted') "
+            "and event_on >= '2026-09-15' and event_on < '2026-10-15'"
+        ).fetchone()
+    assert wrong == (listed,) and listed > 0
 
 
 def test_an_open_period_and_a_period_without_rows_are_refused(built: Settings) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import product
@@ -117,6 +117,15 @@ class _Said:
     cells: Mapping[str, Cell]
 
 
+OF_CANDIDATE = """
+    select
+        k.unit_code, k.window_start, k.window_end, c.numerator as good, c.denominator as ratings
+    from publish.candidate_k_score as k
+    inner join publish.candidate_index_score as c
+        on k.candidate_id = c.candidate_id and k.unit_code = c.unit_code and c.index_code = 'C' and c.status = 'scored'
+    where k.candidate_id = %s
+    order by k.unit_code
+"""
 UNDECIDED = """
     select edition_id, period_code, edition_no from publish.edition as e
     where not exists (select 1 from publish.public_row as p where p.edition_id = e.edition_id)
@@ -178,6 +187,50 @@ def _decide(settings: Settings, connection: psycopg.Connection, edition_id: str,
             "values (%s, %s, %s, %s, %s)",
             (edition_id, row["unit_code"], because, verdict, bound),
         )
+
+
+def attack(settings: Settings, connection: psycopg.Connection, candidate_id: str) -> list[dict[str, Any]]:
+    """For each unit with ratings, what would be shown of a candidate, and whether that can be undone by what is public.
+
+    Tried is every subtraction in which the candidate takes part once it is decided: it against earlier editions, a year
+    against its quarters in every edition. A month is not public: no rows. A candidate without the limits is attackable.
+    """
+    found = connection.execute(
+        "select period_code from publish.candidate where candidate_id = %s", (candidate_id,)
+    ).fetchone()
+    period = parse_period(settings.rules, found[0]) if found else None
+    if period is None or period.kind == "month":
+        return []
+    parameters: dict[str, str] = dict(
+        connection.execute(
+            "select parameter, value from publish.candidate_parameter where candidate_id = %s", (candidate_id,)
+        ).fetchall()
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(OF_CANDIDATE, (candidate_id,)).fetchall()
+    if not {"c_min_ratings", "c_min_uncertainty"} <= set(parameters):
+        return [{"unit_code": row["unit_code"], "few_are_hidden": False, "resists_attack": False} for row in rows]
+    limits = Limits(int(parameters["c_min_ratings"]), Decimal(parameters["c_min_uncertainty"]))
+    said = _said(settings, connection)
+    judged = []
+    for row in rows:
+        cell = Cell(int(row["ratings"]), int(row["good"]))
+        before, wholes, parts = _around(settings, said, period, row)
+        cell = replace(cell, shown=hidden_because(cell, before, wholes, parts, limits) is None)
+        families: list[tuple[Cell, Sequence[Sequence[Cell]]]] = []
+        if cell.shown:  # a hidden one adds nothing to what is public already
+            families = [(cell, [[other]]) for other in before if other.shown]
+            families += [(cell, parts or []), *((whole, [[cell], *others]) for whole, others in wholes)]
+        judged.append(
+            {
+                "unit_code": row["unit_code"],
+                "few_are_hidden": cell.ratings >= limits.ratings or not cell.shown,
+                "resists_attack": not any(
+                    reveals(whole, chosen, limits) for whole, known in families for chosen in product(*known)
+                ),
+            }
+        )
+    return judged
 
 
 def _said(settings: Settings, connection: psycopg.Connection) -> list[_Said]:

@@ -15,7 +15,7 @@ from hailong.publish.report.xlsx import write
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
-RENDERER_VERSION = f"xlsx 2, XlsxWriter {xlsxwriter.__version__}"
+RENDERER_VERSION = f"xlsx 3, XlsxWriter {xlsxwriter.__version__}"
 READER = "hailong_reader"
 
 

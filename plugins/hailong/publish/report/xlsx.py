@@ -450,7 +450,11 @@ class Writer:
         seen = ", ".join(header.warnings_seen or []) or "không có"
         return (
             ("Nguồn gốc số liệu", f"Đợt nạp đến số {header.as_of_batch}; bộ quy tắc {header.rules_sha256}."),
-            ("Kiểm tra chất lượng", f"Lần kiểm tra {header.gate_run_id}. Cảnh báo người ký đã xem: {seen}."),
+            (
+                "Kiểm tra chất lượng",
+                f"Lần kiểm tra {header.gate_run_id}, kết quả từng phép kiểm tra ở data_docs/{header.gate_run_id}/index.html. "
+                f"Cảnh báo người ký đã xem: {seen}.",
+            ),
             (
                 "Phần mềm",
                 f"Phiên bản {header.code_version}; cách tính của Cổng Dịch vụ công quốc gia: "
