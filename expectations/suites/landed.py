@@ -370,6 +370,13 @@ def suite() -> list[Check]:
             "critical",
             "Tỷ lệ bản ghi cách ly quá cao: nguồn đã đổi dạng dữ liệu",
         ),
+        holds(
+            "published.parts_as_counted",
+            "published",
+            "parts_as_counted",
+            "warning",
+            "Kỳ thành phần đã được công bố lại sau khi công bố quý hoặc năm: xem xét công bố lại quý, năm đó",
+        ),
         *feeds.checks(),
         *(within(rule.id, rule.feed, rule.name, 0, rule.allowed, rule.severity, rule.reason) for rule in RULES),
     ]
@@ -395,6 +402,8 @@ def read(connection: psycopg.Connection, settings: Settings) -> tuple[Subject, i
         targets[f"{feed}_newest"] = Target(
             pd.DataFrame([row | {"owner": owners.get(feed, "")}]), ("feed",), scope="feed"
         )
+    published = pd.DataFrame(_query(connection, PUBLISHED, {}))
+    targets["published"] = Target(published, ("edition",), required=False, scope="period")
     targets |= feeds.targets(connection, contracts, settings, batches, passed, samples)
     for feed in dict.fromkeys(rule.feed for rule in RULES):
         ids = [row["batch_id"] for row in batches if row["feed"] == feed]
@@ -403,6 +412,25 @@ def read(connection: psycopg.Connection, settings: Settings) -> tuple[Subject, i
     return Subject(targets, samples, owners=owners), max((row["batch_id"] for row in batches), default=0)
 
 
+# Newest edition of each period: whether no period within it was corrected after it was published.
+PUBLISHED = """
+select distinct on (whole.period_code)
+    whole.period_code as period,
+    whole.edition_id as edition,
+    not exists (
+        select 1
+        from publish.edition as part
+        where
+            part.calendar_code = whole.calendar_code
+            and part.period_code <> whole.period_code
+            and part.period_start >= whole.period_start
+            and part.period_end <= whole.period_end
+            and part.supersedes is not null
+            and part.published_at > whole.published_at
+    ) as parts_as_counted
+from publish.edition as whole
+order by whole.period_code, whole.edition_no desc
+"""
 PASSED = "select coalesce(max(as_of_batch), 0) as batch_id from dq.run where scope = 'landed' and disposition <> 'stop'"
 
 

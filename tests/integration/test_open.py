@@ -24,6 +24,9 @@ import pytest
 import yaml
 from scipy.optimize import linprog
 
+from expectations import gate
+from expectations.suites import landed
+from expectations.suites.model import Subject
 from hailong.periods import parse_period
 from hailong.publish import opendata
 from hailong.publish.small_cells import decide
@@ -569,3 +572,24 @@ def test_a_month_gives_no_open_data(said: Said, tmp_path: Path) -> None:
         ).fetchone()
     assert opendata.write(said.settings, month[0] if month else "2026-10.e1", tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quarter_that_was_corrected_after_its_year_was_published_is_a_warning_at_the_gate(said: Said) -> None:
+    with connect(said.settings) as connection:
+
+        def failing() -> list[str]:
+            target = landed.read(connection, said.settings)[0].targets["published"]
+            checks = [check for check in landed.suite() if check.target == "published"]
+            results, _ = gate.evaluate(checks, Subject({"published": target}))
+            assert [(result.expectation_id, result.severity) for result in results] == [
+                ("published.parts_as_counted", "warning")
+            ]
+            return results[0].failing_keys
+
+        assert failing() == []  # the year was published again after the last correction of a quarter
+        connection.execute("alter table publish.edition disable trigger all")
+        connection.execute(
+            "update publish.edition set published_at = now() + interval '1 day' where edition_id = '2026-Q3.e2'"
+        )
+        assert failing() == ["2026.e2"]
+        connection.rollback()

@@ -121,3 +121,14 @@ def test_every_command_has_help_with_an_example() -> None:
     for group, command in commands:
         assert command.epilog and "hailong" in command.epilog, (group, command.name)
         assert command.callback and command.callback.__doc__, (group, command.name)
+
+
+def test_no_two_kinds_of_work_hold_the_same_advisory_lock() -> None:
+    held = [
+        (number, path.relative_to(ROOT).as_posix())
+        for folder in ("plugins", "expectations")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for number in re.findall(r"^LOCK\w* = (\d[\d_]+)", path.read_text(encoding="utf-8"), re.M)
+    ]
+    assert len(held) > 5
+    assert len({number for number, _ in held}) == len(held), held

@@ -17,9 +17,8 @@ from hailong.warehouse.connect import connect
 
 LOCK = 104_002  # advisory lock: one build at a time (loads have 104_001 and go on meanwhile)
 LOCK_WAIT = "10s"
-LOCK_BESIDE = (
-    104_003  # advisory lock: one state beside the real one at a time, from before it is built until it was read
-)
+# Advisory lock: one state beside the real one at a time, from before it is built until it was read.
+LOCK_BESIDE = 104_006
 BESIDE = "beside_"  # prefix of its schemas, which are gone afterwards
 ROLE = "hailong_transformer"
 SCHEMAS = ("marts", "facts", "core", "staging", "rules")
