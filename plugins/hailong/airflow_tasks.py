@@ -31,15 +31,15 @@ Kết quả kiểm tra chất lượng: **{{ gate.disposition }}** ({{ gate.run_
 
 {% for warning in gate.warnings or [] -%}
 - Cảnh báo `{{ warning.expectation_id }}`: {{ warning.reason }} — {{ warning.observed }}\
-{{ ' (' ~ warning.known ~ ')' if warning.known else '' }}
+{{ ' (' ~ warning.known ~ ')' if warning.get('known') else '' }}
 {% else -%}
 - Không có cảnh báo.
 {% endfor -%}
-{% if gate.findings %}
+{% if gate.get('findings') %}
 Phát hiện: {{ gate.findings.new }} mới, {{ gate.findings.known }} đã biết, {{ gate.findings.acknowledged }} đã ghi nhận, \
 {{ gate.findings.closed }} đã hết.
 {% endif %}
-{% if gate.docs_uri %}
+{% if gate.get('docs_uri') %}
 Chi tiết: [{{ gate.run_id }}](/hailong/data_docs/{{ gate.run_id }}/index.html) ({{ gate.docs_uri }})
 {% endif %}"""
 

@@ -7,6 +7,7 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
@@ -207,3 +208,36 @@ def test_where_nobody_was_asked_nothing_is_recorded(answer: dict[str, Any]) -> N
     found = Pushed(**{"candidate.return_value": answer})
     with pytest.raises(AirflowSkipException):
         RecordAnswer(task_id="record").execute({"ti": found})
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [
+        ({"disposition": "pass", "run_id": "g1", "warnings": []}, "Không có cảnh báo"),
+        (
+            {
+                "disposition": "warn",
+                "run_id": "g1",
+                "warnings": [{"expectation_id": "e", "reason": "r", "observed": "o"}],
+            },
+            "- Cảnh báo `e`: r — o\n",
+        ),
+        (
+            {
+                "disposition": "warn",
+                "run_id": "g1",
+                "warnings": [{"expectation_id": "e", "reason": "r", "observed": "o", "known": "An đã biết"}],
+                "findings": {"new": 1, "known": 2, "acknowledged": 3, "closed": 4},
+                "docs_uri": "file:///d",
+            },
+            "- Cảnh báo `e`: r — o (An đã biết)\n",
+        ),
+    ],
+)
+def test_what_the_gate_found_can_be_read_by_the_signer(gate: dict[str, Any], told: str) -> None:
+    """Airflow renders with a Jinja that knows no missing names."""
+    pulled = Pushed(**{"candidate.return_value": {"content_sha256": "abc"}, "gate.return_value": gate})
+    text = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(airflow_tasks.FOUND_BY_GATE)
+    shown = text.render(ti=pulled)
+    assert told in shown and "`abc`" in shown
+    assert ("1 mới, 2 đã biết, 3 đã ghi nhận, 4 đã hết" in shown) == ("findings" in gate)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,20 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
 from rich.console import Console
 
+from expectations import gate
 from hailong import sandbox_process
+from hailong.airflow_api import RefusedError
 from hailong.demo import DAGS, END, PERIOD, REQUESTER, SIGNER, demo
+from hailong.publish.edition import digests_of
+from hailong.publish.verify import verify
 from hailong.settings import Settings
 from hailong.stack import Stack
 from hailong.warehouse.connect import airflow_uri, connect
+from hailong.warehouse.embedded import free_port
+from tests.integration.test_increments import load
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[2]
@@ -145,3 +153,141 @@ def test_the_demo_shows_what_it_did_and_where_to_look(played: Played) -> None:
 def test_nothing_the_demo_started_is_left(played: Played) -> None:
     assert Stack(played.settings).running() == ()
     assert sandbox_process.stop(played.settings) is False
+
+
+# -- what was said stays said: three months and their quarter, then the past changes ---------------------------------------
+
+MONTHS, QUARTER = ("2026-07", "2026-08", "2026-09"), "2026-Q3"
+RESTATED = "2026-08"
+REASON = "Đơn vị nộp bù và đính chính hồ sơ tháng 8"
+
+
+@dataclass
+class Corrected:
+    """Editions before the past changed, and what the people saw."""
+
+    files: dict[str, dict[str, str]]
+    stopped: tuple[
+        str, set[str], list[tuple[Any, ...]]
+    ]  # a run that the gate stopped: state, tasks that succeeded, editions
+    asked: str  # the body of the sign-off of the restatement
+    refused: int  # what Airflow answered who asked for it and wanted to sign
+
+
+def publish(stack: Stack, dag_id: str, conf: dict[str, str]) -> tuple[str, str, int]:
+    """Trigger as one person, sign as another: the end of the run, what was to be signed, how the first was refused."""
+    asks, signs = stack.client(REQUESTER), stack.client(SIGNER)
+    run_id = asks.trigger(dag_id, conf)
+    question = asks.wait_for_question(dag_id, run_id, "sign_off")
+    if question is None:
+        return asks.wait(dag_id, run_id), "", 0
+    with pytest.raises(RefusedError) as refused:
+        asks.answer(dag_id, run_id, "sign_off", "Approve")
+    signs.answer(dag_id, run_id, "sign_off", "Approve")
+    return asks.wait(dag_id, run_id), question["body"], refused.value.status
+
+
+def change_the_past(settings: Settings) -> None:
+    """Of August: two dossiers come late, one is deleted at the source, one gets another result."""
+    with connect(settings) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            "select r.* from raw.dossier as r inner join facts.fct_a_timeliness as a on r.record_key = a.dossier_code "
+            "inner join core.core_dossier as d on a.dossier_code = d.dossier_code and r.batch_id = d.batch_id "
+            "where a.point = 1 and a.result_on >= '2026-07-20' and a.result_on < '2026-08-10' and not a.result_is_date "
+            "and r.due_at is not null order by r.record_key limit 3"
+        ).fetchall()
+    kept = [
+        {name: value for name, value in row.items() if name not in ("batch_id", "record_key", "op", "version_hash")}
+        for row in rows
+    ]
+    late = {
+        f"{rows[0]['record_key']}-nop-bu-{n}": kept[0]
+        | {"dossier_code": f"{rows[0]['record_key']}-nop-bu-{n}", "due_at": kept[0]["received_at"]}
+        for n in (1, 2)
+    }
+    load(settings, "dossier", late)
+    load(settings, "dossier", {rows[1]["record_key"]: None})
+    load(settings, "dossier", {rows[2]["record_key"]: kept[2] | {"finished_at": kept[2]["due_at"] + timedelta(days=1)}})
+
+
+@pytest.fixture(scope="module")
+def corrected(played: Played) -> Iterator[Corrected]:
+    settings = played.settings
+    stack = Stack(settings, api_port=free_port(), scheduled=False, environment={"HAILONG_SIGNERS": SIGNER})
+    dags = ("publish__period", "restate__period", "build__warehouse")
+    try:
+        stack.up(expected_dags=dags)
+        api = stack.client(REQUESTER)
+        for dag_id in dags:
+            api.unpause(dag_id)
+        # Somebody changed a K behind the program's back: the gate stops it in the middle.
+        spoil = "update marts.k_score set k = k + 1 where period_code = '2026-10' and k is not null and k < 20"
+        with connect(settings) as connection:
+            assert connection.execute(spoil).rowcount
+        run_id = api.trigger("publish__period", {"period": "2026-10"})
+        state = api.wait("publish__period", run_id)
+        passed = {name for name, task in api.tasks("publish__period", run_id).items() if task["state"] == "success"}
+        stopped = (
+            state,
+            passed,
+            query(settings, "select edition_id from publish.edition where period_code = '2026-10'"),
+        )
+        for period in (*MONTHS, QUARTER):
+            assert publish(stack, "publish__period", {"period": period})[0] == "success"
+        files = {f"{period}.e1": digests_of(settings.editions / f"{period}.e1") for period in (*MONTHS, QUARTER)}
+        change_the_past(settings)
+        run_id = api.trigger("build__warehouse", {})
+        assert api.wait("build__warehouse", run_id) == "success"
+        state, asked, refused = publish(stack, "restate__period", {"period": RESTATED, "reason": REASON})
+        assert state == "success"
+        yield Corrected(files, stopped, asked, refused)
+    finally:
+        stack.down()
+
+
+def test_what_the_gate_stops_is_not_published(corrected: Corrected) -> None:
+    state, passed, editions = corrected.stopped
+    assert (state, passed, editions) == ("failed", {"candidate"}, [])
+
+
+def test_three_months_and_their_quarter_stay_byte_for_byte_when_the_past_changes(
+    played: Played, corrected: Corrected
+) -> None:
+    for edition_id, files in corrected.files.items():
+        assert files, edition_id
+        assert digests_of(played.settings.editions / edition_id) == files, edition_id
+    assert any(name.startswith("du-lieu-mo/") for name in corrected.files[f"{QUARTER}.e1"])
+    assert not any(name.startswith("du-lieu-mo/") for name in corrected.files[f"{RESTATED}.e1"])
+    assert verify(played.settings, chain=True).holds
+
+
+def test_the_restatement_says_why_each_number_changed_and_was_signed_by_somebody_else(
+    played: Played, corrected: Corrected
+) -> None:
+    assert corrected.refused == 403
+    assert REASON in corrected.asked and f"thay ấn bản {RESTATED}.e1" in corrected.asked
+    diff = query(
+        played.settings,
+        "select index_code, cause, contribution, was, now, unit_code from publish.edition_diff where edition_id = %s",
+        f"{RESTATED}.e2",
+    )
+    assert {cause for index, cause, *_ in diff if index == "A"} == {"late", "deleted", "corrected"}
+    sums: dict[tuple[str, str], list[Decimal]] = {}
+    for index, _, contribution, was, now, unit in diff:
+        sums.setdefault((unit, index), [now - was, Decimal(0)])[1] += contribution
+    assert all(whole == parts for whole, parts in sums.values()), sums
+    signed = query(
+        played.settings,
+        "select c.requested_by, a.decided_by, e.reason, e.supersedes from publish.edition as e "
+        "inner join publish.candidate as c using (candidate_id) inner join publish.approval as a using (candidate_id) "
+        "where e.edition_id = %s",
+        f"{RESTATED}.e2",
+    )
+    assert signed == [(REQUESTER, SIGNER, REASON, f"{RESTATED}.e1")]
+
+
+def test_a_quarter_whose_month_was_corrected_is_a_finding(played: Played, corrected: Corrected) -> None:
+    gate.run_landed(played.settings)
+    assert query(
+        played.settings, "select scope from dq.finding where expectation_id = 'published.parts_as_counted'"
+    ) == [(QUARTER,)]
