@@ -22,6 +22,7 @@ HEADER = Header(
     supersedes=None,
     reason=None,
     period_code="2026-10",
+    calendar_code="mid_month",
     period_start=date(2026, 9, 15),
     period_end=date(2026, 10, 15),
     policy_id="qd104-2024",
