@@ -23,9 +23,10 @@ READER = "hailong_reader"
 
 def render(connection: psycopg.Connection, edition_id: str, folder: Path) -> list[Path]:
     """Write the files of an edition into an existing folder. The edition's own time of publication is the only clock."""
-    from hailong.publish.report import docx, pdf, xlsx
+    from hailong.publish.report import docx, pdf, posting, xlsx
     from hailong.publish.report.content import compose
     from hailong.publish.report.data import load
+    from hailong.publish.report.quarterly import handover_name
 
     report = load(connection, edition_id)
     paper, at = compose(report), report.header.published_at
@@ -33,6 +34,12 @@ def render(connection: psycopg.Connection, edition_id: str, folder: Path) -> lis
     xlsx.write(report, made[0])
     docx.write(paper, at, made[1])
     pdf.write(paper, at, made[2])
+    sheets = folder / f"niem-yet_{edition_id}.pdf"
+    if posting.write(connection, edition_id, sheets):
+        made.append(sheets)
+    if report.annex("reform_index_handover"):
+        made.append(folder / handover_name(edition_id))
+        xlsx.write_handover(report, made[-1])
     return made
 
 

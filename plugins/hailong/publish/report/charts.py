@@ -52,7 +52,7 @@ def _verdicts(altair: Any, chart: Chart) -> Any:
                 "state:N",
                 title=None,
                 scale=altair.Scale(domain=states, range=list(STATE_COLOURS)),
-                legend=altair.Legend(orient="bottom", columns=len(states)),
+                legend=altair.Legend(orient="bottom", columns=3),
             ),
             order=altair.Order("order:Q"),
         )

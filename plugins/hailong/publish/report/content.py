@@ -27,6 +27,7 @@ TONES: dict[str, Tone] = {
     "accepted": "good",
     "done": "good",
 }
+NAMED = 20  # so many units are named in a sentence
 GRAVEST: tuple[Tone, ...] = ("bad", "open", "good")
 FLOW = (
     "open_at_start",
@@ -200,8 +201,8 @@ class Monthly:
             pool = self.say.pool(units)
             rows.append(
                 [
-                    name, words.count(pool.dossiers), _number(pool.a, 4), _number(pool.b, 4), words.count(pool.ratings),
-                    _number(pool.c, 4), _number(pool.d), words.NONE if pool.e is None else words.percent(pool.e),
+                    name, words.count(pool.dossiers), figure(pool.a, 4), figure(pool.b, 4), words.count(pool.ratings),
+                    figure(pool.c, 4), figure(pool.d), words.NONE if pool.e is None else words.percent(pool.e),
                 ]
             )  # fmt: skip
         yield Text("Năm chỉ số, tính gộp theo nhóm", "head")
@@ -403,8 +404,8 @@ class Monthly:
             silent = sum(self._silent(unit) for unit in units)
             rows.append(
                 [
-                    name, words.count(pool.ratings), words.count(pool.good), _number(pool.c, 4),
-                    _number(100 * pool.ratings / pool.dossiers if pool.ratings is not None and pool.dossiers else None, 1),
+                    name, words.count(pool.ratings), words.count(pool.good), figure(pool.c, 4),
+                    figure(100 * pool.ratings / pool.dossiers if pool.ratings is not None and pool.dossiers else None, 1),
                     str(silent),
                 ]
             )  # fmt: skip
@@ -419,12 +420,12 @@ class Monthly:
         )  # fmt: skip
         silent_names = [unit.unit_name for unit in self.report.units if self._silent(unit)]
         if silent_names:
-            yield Text(f"Không có lượt đánh giá nào: {'; '.join(silent_names)}.")
+            yield Text(f"Không có lượt đánh giá nào: {some(silent_names)}.")
         few = [unit.unit_name for unit in self.report.units if self._few(unit)]
         if few:
             limit = self.report.parameter("c_min_ratings", "")
             yield Text(
-                f"Có lượt đánh giá nhưng dưới {limit} lượt (điểm C không được công khai, Điều 3 khoản 4): {'; '.join(few)}."
+                f"Có lượt đánh giá nhưng dưới {limit} lượt (điểm C không được công khai, Điều 3 khoản 4): {some(few)}."
             )
 
     def _silent(self, unit: Unit) -> bool:
@@ -516,7 +517,9 @@ class Monthly:
                 ],
             )  # fmt: skip
             days = sorted({row["due_on"] for row in owed if row["due_on"]})
-            yield Text(f"Hạn giải trình: {', '.join(map(_day, days)) or words.NONE}. Từng cơ quan ở phụ lục.", "note")
+            yield Text(
+                f"Hạn giải trình: {', '.join(map(iso_day, days)) or words.NONE}. Từng cơ quan ở phụ lục.", "note"
+            )
         because = Counter(row["not_compared_because"] for row in rows if row["state"] == "not_compared")
         if because:
             yield Text(
@@ -545,7 +548,7 @@ class Monthly:
                     "; ".join(
                         f"{words.named(words.EXPLANATION_REASONS, r['reason'])} ({self.measured(r)})" for r in rows
                     ),
-                    ", ".join(sorted({_day(row["due_on"]) for row in rows})),
+                    ", ".join(sorted({iso_day(row["due_on"]) for row in rows})),
                     self._states(rows),
                 ]
                 for unit, rows in owed.items()
@@ -639,7 +642,7 @@ class Monthly:
                         self.say.name(row["unit_code"]),
                         Cell(self.say.k(row["k"]), TONES.get(row["verdict"] or "", "")),
                         f"{self.say.k(row['k_min'])} – {self.say.k(row['k_max'])}",
-                        (row["flipping_readings"] or words.NONE).replace("+", " + "),
+                        words.readings(row["flipping_readings"]) or words.NONE,
                         self.say.verdict(row["flipped_verdict"]) or "Không có K",
                     ]
                     for row in self._in_order(depends)
@@ -715,7 +718,7 @@ class Monthly:
         owed = {row["unit_code"] for row in self.report.annex("explanation_owed") if row["reason"] == "reconciliation"}
         if owed:
             names = [unit.unit_name for unit in self.report.units if unit.unit_code in owed]
-            yield Text(f"Cơ quan có số liệu khác với Cổng quá mức cho phép: {'; '.join(names)}.")
+            yield Text(f"Cơ quan có số liệu khác với Cổng quá mức cho phép: {some(names)}.")
 
     # -- basis ----------------------------------------------------------------------------------------------------
 
@@ -770,9 +773,9 @@ class Monthly:
         return [
             words.NONE if unit.rank_in_group is None else str(unit.rank_in_group),
             unit.unit_name,
-            *(_number(value, 4) for value in (unit.a, unit.b, unit.c)),
-            _number(unit.d),
-            _number(unit.e, 0),
+            *(figure(value, 4) for value in (unit.a, unit.b, unit.c)),
+            figure(unit.d),
+            figure(unit.e, 0),
             self.say.k(unit.k),
             Cell(conclusion, TONES.get(unit.verdict or unit.verdict_bound or "", "")),
             self.say.flags(unit),
@@ -865,11 +868,18 @@ def _tally(found: Counter[str | None], names: dict[str, str]) -> str:
     )
 
 
-def _number(value: Decimal | None, places: int = 2) -> str:
+def some(names: Sequence[str]) -> str:
+    """The names of a few; of many their number, because they stand in the annexes."""
+    return "; ".join(names) if len(names) <= NAMED else f"{len(names)} cơ quan (xem phụ lục XLSX)"
+
+
+def figure(value: Decimal | None, places: int = 2) -> str:
+    """A number, or a dash: what is missing is never nought."""
     return words.NONE if value is None else words.number(value, places)
 
 
-def _day(value: str | None) -> str:
+def iso_day(value: str | None) -> str:
+    """A day of an annex as papers write it; a dash for none."""
     return words.NONE if value is None else words.day(date.fromisoformat(value[:10]))
 
 

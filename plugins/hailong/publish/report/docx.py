@@ -18,7 +18,7 @@ from hailong.publish.report.paper import Chart, Column, Paper, Section, Table, T
 
 TEMPLATE = TEMPLATES / "bao-cao.docx"
 TEXT_WIDTH = 9354  # twentieths of a point: A4 less margins of 30 and 15 mm
-STYLES = {"body": "HLDoan", "item": "HLNhom", "note": "HLGhichu", "line": "HLDong", "head": "HLTieumuc"}
+STYLES = {"body": "HLDoan", "item": "HLNhom", "note": "HLGhichu", "plain": "HLDong", "head": "HLTieumuc"}
 FILLS = {"good": "E2F0D9", "bad": "F8D7D3", "open": "FFF2CC"}
 ALIGN = {"left": "left", "center": "center", "right": "right"}
 

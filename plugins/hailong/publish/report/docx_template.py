@@ -33,7 +33,7 @@ def make(path: Path) -> None:
         footer.paragraphs[0].style = "HL Chan trang"
         footer.paragraphs[0].add_run("{{ an_ban }}")
 
-    head = _grid(document, (Mm(65), Mm(100)))
+    head = _grid(document, (Mm(63), Mm(102)))
     left, right = head.rows[0].cells
     _lines(left, ("{{ co_quan_chu_quan }}", 12, False), ("{{ co_quan_ban_hanh }}", 12, True))
     _rule(left.add_paragraph(style="HL Khung"), Mm(19))
@@ -54,7 +54,7 @@ def make(path: Path) -> None:
     to.add_run("Kính gửi: {{ kinh_gui }}")
     document.add_paragraph("{{ mo_dau }}", style="HL Doan")
     document.add_paragraph("{{p noi_dung }}", style="HL Doan")
-    document.add_paragraph("{{ ket_thuc }}", style="HL Doan")
+    document.add_paragraph("{{ ket_thuc }}", style="HL Doan").paragraph_format.keep_with_next = True
 
     foot = _grid(document, (Mm(80), Mm(85)))
     left, right = foot.rows[0].cells
@@ -127,8 +127,16 @@ def _styles(document: Any) -> None:
 
 def _grid(document: Any, widths: tuple[Any, ...]) -> Any:
     """A table without lines, to set things side by side."""
+    from docx.oxml import parse_xml
+    from docx.oxml.ns import nsdecls
+
     table = document.add_table(rows=1, cols=len(widths))
     table.autofit = False
+    table._tbl.tblPr.append(
+        parse_xml(
+            f'<w:tblCellMar {nsdecls("w")}><w:left w:w="0" w:type="dxa"/><w:right w:w="0" w:type="dxa"/></w:tblCellMar>'
+        )
+    )
     for column, width in zip(table.columns, widths, strict=True):
         column.width = width
         for cell in column.cells:

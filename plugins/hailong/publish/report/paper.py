@@ -39,10 +39,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `item`: one of a list; `note`: small and slanted; `line`: a line of dots that people fill in."""
+    """A paragraph; `item`: one of a list; `note`: small and slanted; `plain`: not stretched to the margin."""
 
     text: str
-    style: Literal["body", "item", "note", "line", "head"] = "body"
+    style: Literal["body", "item", "note", "plain", "head"] = "body"
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,24 @@ ACTION_STATES = {
     "overdue": "Quá hạn, chưa thực hiện",
     "open": "Đang thực hiện",
 }
+# Codes that the code map gives; one that is not here is shown as it is.
+TOLD_CAUSES = {
+    "overload": "Quá tải công việc",
+    "system_fault": "Lỗi hệ thống",
+    "other_unit": "Chờ cơ quan phối hợp",
+    "staff": "Nhân sự",
+}
+REMEDIES = {
+    "training": "Tập huấn, bồi dưỡng",
+    "staff": "Bổ sung, bố trí nhân sự",
+    "process": "Sửa đổi quy trình",
+}
+DISPUTE_REASONS = {
+    "wrong_due_date": "Sai ngày hẹn trả",
+    "wrong_unit": "Sai cơ quan",
+    "duplicate": "Trùng lặp",
+}
+EXTENTS = {"full": "toàn bộ", "partial": "một phần"}
 DISPUTE_STATES = {
     "accepted": "Chấp nhận",
     "rejected": "Không chấp nhận",
@@ -246,6 +264,37 @@ ROLLUPS = {
     "status_not_applicable": "Số cơ quan không áp dụng",
     "status_incomplete": "Số cơ quan chưa đủ chỉ số",
     "status_scored": "Số cơ quan đã chấm",
+}
+READINGS = {
+    "attribution=receiving": "tính hồ sơ cho nơi tiếp nhận",
+    "interlinked=participants": "hồ sơ liên thông tính cho từng cơ quan tham gia",
+    "inherited_overdue=exclude": "không tính hồ sơ đã quá hạn khi bàn giao",
+    "result_statuses=9,10": "không coi hồ sơ bị từ chối, dừng xử lý là có kết quả",
+    "due_basis=first": "tính theo ngày hẹn đầu tiên",
+    "due_basis=source_current": "tính theo ngày hẹn hiện ghi ở nguồn",
+    "due_missing=exclude": "không tính hồ sơ thiếu ngày hẹn",
+    "midnight_is_date=false": "coi 00:00:00 là đúng nửa đêm",
+    "a_point_within_grace=0.5": "quá hạn đến 5 ngày làm việc được 0,5 điểm",
+    "a_point_within_grace=1": "quá hạn đến 5 ngày làm việc được 1 điểm",
+    "b_population=returned": "B chỉ tính hồ sơ đã bị trả",
+    "b_threshold=beyond_permitted": "B đếm số lần trả vượt số lần cho phép",
+    "b_source=citizen_answer": "B theo câu trả lời của người dân",
+    "b_applicant_fault=exclude": "B không tính lần trả do lỗi của người nộp",
+    "c_question=overall": "C theo câu hỏi chung",
+    "c_channels=art7": "C chỉ tính đánh giá trên hệ thống của Thành phố (Điều 7)",
+    "c_repeat=last_per_dossier_day": "C chỉ tính lượt cuối của mỗi hồ sơ trong ngày",
+    "c_middle_level=normal": "mức giữa “hài lòng” là bình thường",
+    "d_definition=petition_rescaled": "D theo hai thành phần phản ánh, quy ra 18 điểm",
+    "d_definition=recomputed_104": "D tính lại, ý kiến gửi lại là ý kiến mới",
+    "d_definition=petition_12": "D chỉ gồm hai thành phần phản ánh (12 điểm)",
+    "d_zero_dossier=no_data": "không có hồ sơ được đánh giá thì D không có số liệu",
+    "e_basis=any_failure": "có lần kiểm tra không đạt thì E = 0",
+    "e_self_check=authority_only": "không nhận kết quả tự kiểm tra niêm yết",
+    "missing_index=zero": "chỉ số thiếu tính 0 điểm",
+    "missing_index=rescale": "chỉ số thiếu thì quy các chỉ số còn lại ra 22 điểm",
+    "k_scale=2": "làm tròn K đến 2 chữ số",
+    "k_equal=satisfied": "K đúng bằng ngưỡng là hài lòng",
+    "k_equal=not_satisfied": "K đúng bằng ngưỡng là không hài lòng",
 }
 STABILITIES = {"stable": "Không đổi", "depends": "Phụ thuộc cách hiểu"}
 CALENDARS = {
@@ -350,6 +399,11 @@ def count(value: Decimal | int | None) -> str:
 def named(names: Mapping[str, str], code: str | None) -> str:
     """The Vietnamese of a code; the code itself where the list does not know it; '' for none."""
     return "" if code is None else names.get(code, code)
+
+
+def readings(code: str | None) -> str:
+    """`a=1+b=2`: the readings, in words, of a set of them."""
+    return " và ".join(named(READINGS, part) for part in code.split("+")) if code else ""
 
 
 def lower_first(text: str) -> str:

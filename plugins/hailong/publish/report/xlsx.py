@@ -17,12 +17,14 @@ from typing import Any
 import xlsxwriter
 
 from hailong.publish.report import words
+from hailong.publish.report.annexes import Annex, Field, annexes, changes
 from hailong.publish.report.content import issuers
 from hailong.publish.report.data import INDICES, ZONE, Report
 from hailong.publish.report.phrases import Phrases, counts, extremes
 
 FONT = "Times New Roman"
 GREEN, RED, AMBER, GREY, BLUE = "#E2F0D9", "#F8D7D3", "#FFF2CC", "#EDEDED", "#1F3864"
+WIDE = 250  # characters; a wider table is printed on A3
 MOST = 15  # of a crowd of ties so many are named; the rest are counted
 STYLES = {"A": "index", "B": "index", "C": "index", "D": "d", "E": "whole"}
 
@@ -37,6 +39,8 @@ FORMATS: dict[str, Format] = {
     "index": CELL | {"num_format": "0.0000", "align": "center"},
     "d": CELL | {"num_format": "0.00", "align": "center"},
     "share": CELL | {"num_format": "0.0%", "align": "center"},
+    "change": CELL | {"num_format": "+#,##0.0000;−#,##0.0000;0", "align": "right", "indent": 1},
+    "step": CELL | {"num_format": "+#,##0;−#,##0;0", "align": "right", "indent": 1},
     "whole": CELL | {"num_format": "0", "align": "center"},
     "empty": CELL | {"align": "center", "font_color": "#7F7F7F"},
     "head": CELL | {"bold": True, "text_wrap": True, "align": "center", "bg_color": BLUE, "font_color": "#FFFFFF"},
@@ -74,16 +78,31 @@ class Column:
 
 def write(report: Report, path: Path) -> None:
     """Write the workbook of an edition."""
-    with xlsxwriter.Workbook(str(path)) as book:
-        book.set_properties(
-            {
-                "title": f"Báo cáo chất lượng phục vụ, {words.period_name(report.header.period_code)}",
-                "subject": f"{report.header.edition_id}, SHA-256 {report.header.content_sha256}",
-                "author": "Hài lòng",
-                "created": report.header.published_at.astimezone(ZONE).replace(tzinfo=None),
-            }
-        )
+    with _book(report, path, "Báo cáo chất lượng phục vụ") as book:
         Writer(book, report).write()
+
+
+def write_handover(report: Report, path: Path) -> None:
+    """Write what the department in charge of the administrative-reform index is handed for the year (Article 13)."""
+    with _book(report, path, "Bàn giao phục vụ Chỉ số cải cách hành chính") as book:
+        writer = Writer(book, report)
+        for annex in annexes(report, writer.say):
+            if annex.source == "reform_index_handover":
+                writer.annex(annex)
+        writer.parameters()
+
+
+def _book(report: Report, path: Path, title: str) -> Any:
+    book = xlsxwriter.Workbook(str(path))
+    book.set_properties(
+        {
+            "title": f"{title}, {words.period_name(report.header.period_code)}",
+            "subject": f"{report.header.edition_id}, SHA-256 {report.header.content_sha256}",
+            "author": "Hài lòng",
+            "created": report.header.published_at.astimezone(ZONE).replace(tzinfo=None),
+        }
+    )
+    return book
 
 
 class Writer:
@@ -100,6 +119,10 @@ class Writer:
         self.ranking()
         self.indices()
         self.missing()
+        if self.report.header.supersedes:
+            self.annex(changes(self.report, self.say))
+        for annex in annexes(self.report, self.say):
+            self.annex(annex)
         self.parameters()
         self.notes()
 
@@ -368,6 +391,27 @@ class Writer:
             rule = {"type": "cell", "criteria": "==", "value": f'"{words.BOUNDS[bound]}"'}
             self.colour(sheet, first, 7, last, rule, colour)
 
+    def annex(self, annex: Annex) -> None:
+        """An annex as a table; without rows the sheet says why, and never nought."""
+        columns = [Column(field.title, field.width, self.shown(field)) for field in annex.fields]
+        absent = words.EMPTY_ANNEX if self.report.annexes else words.NO_ANNEXES
+        sheet = self.sheet(annex.sheet)
+        if sum(column.width for column in columns) > WIDE:
+            sheet.set_paper(8)
+        first, last = self.table(sheet, annex.title, annex.note, columns, annex.rows, absent)
+        for number, field in enumerate(annex.fields):
+            for text, colour in (field.colours or {}).items():
+                self.colour(
+                    sheet, first, number, last, {"type": "cell", "criteria": "==", "value": f'"{text}"'}, colour
+                )
+
+    def shown(self, field: Field) -> Callable[[Any], tuple[Any, Any]]:
+        def show(row: Any) -> tuple[Any, Any]:
+            value, style = field.show(row)
+            return self.k(value) if style == "k" else (value, style)
+
+        return show
+
     def parameters(self) -> None:
         order = [group for group, _ in words.PARAMETER_GROUPS]
         rows = sorted(
@@ -458,7 +502,13 @@ class Writer:
         return row + 1
 
     def table(
-        self, sheet: Any, title: str, note: str, columns: Sequence[Column], rows: Sequence[Any]
+        self,
+        sheet: Any,
+        title: str,
+        note: str,
+        columns: Sequence[Column],
+        rows: Sequence[Any],
+        absent: str = "Không có dòng nào",
     ) -> tuple[int, int]:
         """A table with a frozen, repeated, filtered header; its first and last row of data."""
         header = self.report.header
@@ -483,7 +533,7 @@ class Writer:
             sheet.set_row(line, 15.5 * _lines(cells, columns))
         last = max(top + len(rows), top + 1)
         if not rows:
-            sheet.merge_range(last, 0, last, len(columns) - 1, "Không có dòng nào", self.formats["empty"])
+            sheet.merge_range(last, 0, last, len(columns) - 1, absent, self.formats["empty"])
         sheet.autofilter(top, 0, last, len(columns) - 1)
         sheet.freeze_panes(top + 1, 0)
         sheet.repeat_rows(top)
