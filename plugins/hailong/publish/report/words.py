@@ -163,7 +163,7 @@ RECONCILIATION = {
 }
 WATCHED = {
     "overdue_long": "Hồ sơ quá hạn kéo dài",
-    "returned_often": "Hồ sơ chưa xong đã trả từ 2 lần",
+    "returned_often": "Hồ sơ chưa xong đã trả nhiều lần",
     "resent_often": "Phản ánh, kiến nghị phải gửi lại nhiều lần",
     "unanswered_long": "Phản ánh, kiến nghị lâu chưa trả lời",
 }
