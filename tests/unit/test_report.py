@@ -15,7 +15,11 @@ from hailong.publish.report import words
 from hailong.publish.report.data import INDICES, Header, Index, Parameter, Report, Unit, grouped
 from hailong.publish.report.xlsx import write
 
-SHEETS = ["Tổng quan", "Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", "Tham số", "Ghi chú"]
+OF_A_MONTH = [
+    "Hồ sơ", "Quy mô, kế thừa", "Phản ánh, kiến nghị", "Thời hạn phản ánh", "Giải trình", "Theo dõi",
+    "Phụ thuộc cách hiểu", "Biến động", "Số liệu về muộn", "Đối chiếu với Cổng", "Khiếu nại số liệu", "Tổng hợp",
+]  # fmt: skip
+SHEETS = ["Tổng quan", "Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", *OF_A_MONTH, "Tham số", "Ghi chú"]
 HEADER = Header(
     edition_id="2026-10.e1",
     edition_no=1,
@@ -134,7 +138,7 @@ def test_the_sheets_are_those_promised_and_print_one_page_wide(book: openpyxl.Wo
         assert sheet.sheet_properties.pageSetUpPr.fitToPage
         assert (sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight) in ((None, 0), (1, 0))
         assert sheet.print_area
-    for name in ("Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", "Tham số"):
+    for name in ("Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", *OF_A_MONTH, "Tham số"):
         assert book[name].freeze_panes == "A4"
         assert book[name].auto_filter.ref
         assert book[name].print_title_rows == "$3:$3"

@@ -800,7 +800,7 @@ class Monthly:
 
     def absent(self, annex: str) -> Text:
         """Why an annex says nothing. It never says nought."""
-        return Text(words.EMPTY_ANNEX if self.report.annexes else words.NO_ANNEXES, "note")
+        return Text(words.EMPTY_ANNEX if self.report.has_annexes else words.NO_ANNEXES, "note")
 
 
 STATES = (*(words.VERDICTS[verdict] for verdict in VERDICTS), "Chưa đủ chỉ số", "Không áp dụng")

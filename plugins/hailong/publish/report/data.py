@@ -166,13 +166,17 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the report files are made from. `annexes`: name → rows, only those that the edition holds."""
+    """Everything that the report files are made from.
+
+    `annexes`: name → rows, those that have any; `has_annexes`: the edition was made when annexes were kept with it.
+    """
 
     header: Header
     groups: tuple[Group, ...]
     indices: dict[str, dict[str, Index]]
     parameters: tuple[Parameter, ...]
     annexes: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    has_annexes: bool = False
     changes: tuple[Change, ...] = ()
     earlier: Earlier | None = None
 
@@ -201,6 +205,7 @@ def load(connection: psycopg.Connection, edition_id: str) -> Report:
         indices=dict(indices),
         parameters=tuple(_read(connection, Parameter, PARAMETER_ROWS, edition_id)),
         annexes=_annexes(connection, edition_id),
+        has_annexes=connection.execute(HAS_ANNEXES, (edition_id,)).fetchone() is not None,
         changes=tuple(_read(connection, Change, CHANGE_ROWS, edition_id)),
         earlier=_earlier(connection, edition_id, headers[0].kind),
     )
@@ -211,8 +216,6 @@ def _annexes(connection: psycopg.Connection, edition_id: str) -> dict[str, tuple
     found: dict[str, list[Row]] = defaultdict(list)
     with connection.cursor() as cursor:
         set_json_loads(partial(json.loads, parse_float=Decimal), cursor)
-        if cursor.execute("select to_regclass('publish.annex') is null").fetchone() == (True,):
-            return {}
         for annex, content in cursor.execute(ANNEX_ROWS, (edition_id,)):
             found[annex].append(content)
     return {annex: tuple(rows) for annex, rows in found.items()}
@@ -292,6 +295,11 @@ where edition_id = %s
 order by policy_id collate "C", parameter collate "C"
 """
 ANNEX_ROWS = "select annex, content from publish.annex where edition_id = %s order by annex, row_no"
+HAS_ANNEXES = """
+select from publish.candidate_part as p
+inner join publish.edition as e on p.candidate_id = e.candidate_id
+where e.edition_id = %s and p.part = 'annexes'
+"""
 CHANGE_ROWS = """
 select unit_code, index_code, cause, was, now, contribution, status_before, status_after
 from publish.edition_diff

@@ -1,12 +1,12 @@
 """One A4 sheet per unit to post at its desk and on its page (Article 10.2), as one PDF.
 
-The sheet is public: it is made from the views of schema `open` and nothing else.
+The sheet is public: it is read as the public reads, from the views of schema `open` and nothing else.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,29 +19,42 @@ from hailong.publish.report import words
 from hailong.publish.report.content import TEMPLATES
 from hailong.publish.report.data import INDICES, ZONE
 from hailong.publish.report.pdf import typeset
+from hailong.settings import Settings
+from hailong.warehouse.connect import connect
 
+ROLE = "hailong_open_reader"
 MAIN = TEMPLATES / "niem-yet.typ"
 Row = dict[str, Any]
 NOT_SHOWN = "Không công khai"
 PLACES = {"D": 2, "E": 0}
 
 
-def write(connection: psycopg.Connection, edition_id: str, path: Path) -> bool:
+def write(settings: Settings, edition_id: str, path: Path) -> bool:
     """Write the sheets of an edition; False where the public may not read it (a month, or nobody decided what)."""
-    edition = _rows(connection, EDITION, edition_id)
-    if not edition:
-        return False
-    header = edition[0]
-    units = _rows(connection, UNITS, edition_id)
+    with connect(settings, ROLE) as connection:
+        edition = _rows(connection, EDITION, edition_id)
+        if not edition:
+            return False
+        units = _rows(connection, UNITS, edition_id)
+        index_rows = _rows(connection, INDEX_ROWS, edition_id)
+        parameters = {row["parameter"]: row["value"] for row in _rows(connection, PARAMETERS, edition_id)}
+    data = sheets(edition[0], units, index_rows, parameters)
+    path.write_bytes(typeset(MAIN, data, {}, edition[0]["published_at"]))
+    return True
+
+
+def sheets(
+    header: Row, units: Sequence[Row], index_rows: Sequence[Row], parameters: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the sheets say, from rows of `open`."""
     indices: dict[str, dict[str, Row]] = defaultdict(dict)
-    for row in _rows(connection, INDEX_ROWS, edition_id):
+    for row in index_rows:
         indices[row["unit_code"]][row["index_code"]] = row
-    parameters = {row["parameter"]: row["value"] for row in _rows(connection, PARAMETERS, edition_id)}
     ranked: dict[str, int] = defaultdict(int)
     for unit in units:
         ranked[unit["peer_group"]] += unit["rank_among_shown"] is not None
-    data = {
-        "edition_id": edition_id,
+    return {
+        "edition_id": header["edition_id"],
         "content_sha256": header["content_sha256"],
         "period": words.period_name(header["period_code"]),
         "window": _window(header["period_start"], header["period_end"]),
@@ -53,8 +66,6 @@ def write(connection: psycopg.Connection, edition_id: str, path: Path) -> bool:
         "reason": header["reason"],
         "units": [_sheet(unit, indices[unit["unit_code"]], parameters, ranked, header) for unit in units],
     }
-    path.write_bytes(typeset(MAIN, data, {}, header["published_at"]))
-    return True
 
 
 def _sheet(
@@ -132,7 +143,7 @@ def _window(start: date, end: date) -> str:
 
 
 EDITION = """
-select period_code, period_start, period_end, supersedes, reason, legal_basis, content_sha256, published_at
+select edition_id, period_code, period_start, period_end, supersedes, reason, legal_basis, content_sha256, published_at
 from open.edition
 where edition_id = %s
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 NONE = "—"  # what is missing is never a zero
 INDEX_NAMES = {
@@ -363,8 +363,8 @@ def moment(value: datetime) -> str:
 
 
 def number(value: Decimal, places: int = 2) -> str:
-    """With a decimal comma, and a point between thousands."""
-    return f"{value:,.{places}f}".translate(str.maketrans(",.", ".,"))
+    """With a decimal comma, and a point between thousands; a half is rounded away from zero, as the Decision's K is."""
+    return f"{Decimal(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,f}".translate(str.maketrans(",.", ".,"))
 
 
 def short(value: Decimal) -> str:
@@ -393,7 +393,9 @@ def signed(value: Decimal, places: int = 2) -> str:
 
 def count(value: Decimal | int | None) -> str:
     """A number of things; what is not known is a dash."""
-    return NONE if value is None else f"{value:,}".replace(",", ".") if value == int(value) else short(Decimal(value))
+    if value is None:
+        return NONE
+    return f"{int(value):,}".replace(",", ".") if value == int(value) else short(Decimal(value))
 
 
 def named(names: Mapping[str, str], code: str | None) -> str:
