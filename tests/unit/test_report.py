@@ -258,6 +258,30 @@ def shown(value: Decimal | None) -> object:
     return "—" if value is None else pytest.approx(float(value), abs=1e-12)
 
 
+def test_an_annex_is_read_back_figure_by_figure_and_what_is_missing_is_a_dash(tmp_path: Path) -> None:
+    rows = tuple(
+        {"unit_code": f"HCM.SN{n:02d}", "k": k, "verdict": None, "verdict_stability": "stable", "k_min": Decimal("18.25"),
+         "k_max": k, "rank_min": n, "rank_max": None, "flipping_readings": None, "method_k_min": k}
+        for n, k in ((1, Decimal("21.123456")), (2, None))
+    )  # fmt: skip
+    made = replace(report([unit(1, "21"), unit(2, None)]), annexes={"k_sensitivity": rows}, has_annexes=True)
+    write(made, tmp_path / "r.xlsx")
+    found = table(openpyxl.load_workbook(tmp_path / "r.xlsx"), "Phụ thuộc cách hiểu")
+    wanted = (
+        "Cơ quan",
+        "K",
+        "K thấp nhất",
+        "K cao nhất",
+        "Hạng tốt nhất",
+        "Hạng kém nhất",
+        "K thấp nhất (phương pháp)",
+    )
+    assert [tuple(row[title] for title in wanted) for row in found] == [
+        ("Sở số 1", 21.123456, 18.25, 21.123456, 1, "—", 21.123456),
+        ("Sở số 2", "—", 18.25, "—", 2, "—", "—"),
+    ]
+
+
 def test_units_without_k_are_listed_with_the_reason_and_who_owes_it(book: openpyxl.Workbook) -> None:
     rows = table(book, "Chưa đủ dữ liệu")
     assert [(row["Mã"], row["Thiếu"]) for row in rows] == [
