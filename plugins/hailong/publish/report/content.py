@@ -755,9 +755,9 @@ class Monthly:
 
     def ranking(self) -> Iterable[Block]:
         columns = (
-            Column("Hạng", 7, "center"), Column("Cơ quan", 28), *(Column(i, 8, "center") for i in "ABC"),
-            Column("D", 7, "center"), Column("E", 5, "center"), Column("K", 9, "center"), Column("Xếp loại", 14, "center"),
-            Column("Lưu ý", 22),
+            Column("Hạng", 8, "center"), Column("Cơ quan", 27), *(Column(i, 9, "center") for i in "ABC"),
+            Column("D", 8, "center"), Column("E", 5, "center"), Column("K", 9, "center"), Column("Xếp loại", 13, "center"),
+            Column("Lưu ý", 20),
         )  # fmt: skip
         for group in self.report.groups:
             yield Text(f"{group.name} ({len(group.units)} cơ quan)", "head")

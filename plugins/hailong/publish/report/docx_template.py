@@ -119,8 +119,7 @@ def _styles(document: Any) -> None:
                 f'<w:{side} w:val="single" w:sz="4" w:space="0" w:color="7F7F7F"/>'
                 for side in ("top", "left", "bottom", "right", "insideH", "insideV")
             )
-            + '</w:tblBorders><w:tblCellMar><w:left w:w="57" w:type="dxa"/><w:right w:w="57" w:type="dxa"/>'
-            "</w:tblCellMar></w:tblPr>"
+            + "</w:tblBorders></w:tblPr>"
         )
     )
 
@@ -162,6 +161,7 @@ def _rule(paragraph: Any, indent: Any) -> None:
 
     paragraph.paragraph_format.left_indent = paragraph.paragraph_format.right_indent = indent
     paragraph.paragraph_format.line_spacing = Pt(6)
+    paragraph.paragraph_format.space_before = Pt(4)
     border = '<w:top w:val="single" w:sz="6" w:space="1" w:color="000000"/>'
     paragraph._p.get_or_add_pPr().insert_element_before(
         parse_xml(f"<w:pBdr {nsdecls('w')}>{border}</w:pBdr>"), "w:shd", "w:tabs", "w:spacing", "w:ind", "w:jc", "w:rPr"

@@ -364,7 +364,9 @@ def moment(value: datetime) -> str:
 
 def number(value: Decimal, places: int = 2) -> str:
     """With a decimal comma, and a point between thousands; a half is rounded away from zero, as the Decision's K is."""
-    return f"{Decimal(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,f}".translate(str.maketrans(",.", ".,"))
+    return f"{Decimal(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,f}".translate(
+        str.maketrans(",.", ".,")
+    )
 
 
 def short(value: Decimal) -> str:
