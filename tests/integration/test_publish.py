@@ -414,7 +414,7 @@ def test_paper_and_annexes_show_what_publish_holds(built: Settings, published: e
     document = docx.Document(str(next(published.folder.glob("*.docx"))))
     shown = {}
     for row in document.element.body.iter(qn("w:tr")):
-        cells = ["".join(text.text for text in cell.iter(qn("w:t"))) for cell in row.iter(qn("w:tc"))]
+        cells = ["".join(text.text or "" for text in cell.iter(qn("w:t"))) for cell in row.iter(qn("w:tc"))]
         if len(cells) == 10 and cells[1] not in shown:
             shown[cells[1]] = cells
     assert len(scores) > 100

@@ -351,3 +351,6 @@ def test_dates_numbers_and_reasons_are_written_as_in_official_papers() -> None:
         "Chưa có kết quả kiểm tra còn giá trị: Bộ phận Một cửa, Trang thông tin điện tử"
     )
     assert words.reason("something_new") == "something_new"
+    assert words.number(Decimal("0.125")) == "0,13"
+    assert words.count(Decimal("1E+3")) == "1.000"
+    assert words.readings("k_scale=2 + k_equal=satisfied") == "làm tròn K đến 2 chữ số; K đúng bằng ngưỡng là hài lòng"

@@ -406,8 +406,8 @@ def named(names: Mapping[str, str], code: str | None) -> str:
 
 
 def readings(code: str | None) -> str:
-    """`a=1+b=2`: the readings, in words, of a set of them."""
-    return " và ".join(named(READINGS, part) for part in code.split("+")) if code else ""
+    """`a=1 + b=2`: the readings, in words, of a set of them."""
+    return "; ".join(named(READINGS, part.strip()) for part in code.split("+")) if code else ""
 
 
 def lower_first(text: str) -> str:
