@@ -297,7 +297,9 @@ class Monthly:
 
     def causes(self) -> Iterable[Block]:
         header = self.report.header
-        yield Text(f"Ấn bản {header.edition_id} thay ấn bản {header.supersedes}. Lý do: {header.reason}.")
+        yield Text(
+            f"Ấn bản {header.edition_id} thay ấn bản {header.supersedes}. Lý do: {(header.reason or words.NONE).rstrip('.')}."
+        )
         if not self.report.changes:
             yield Text("Không có thay đổi nào theo nguyên nhân được ghi cho ấn bản này.", "note")
             return

@@ -63,7 +63,7 @@ class Phrases:
     def __init__(self, report: Report) -> None:
         self.report = report
         self.threshold = Decimal(report.parameter("k_threshold", "20"))
-        self.names = {unit.unit_code: unit.unit_name for unit in report.units}
+        self.names = {"unknown": "Không rõ cơ quan", **{unit.unit_code: unit.unit_name for unit in report.units}}
 
     def name(self, unit_code: str | None) -> str:
         """A unit's name; its code where the edition has no such unit."""

@@ -135,7 +135,9 @@ def _why(unit: Row) -> str:
         return "Tổng điểm K không công khai vì sẽ làm lộ điểm thái độ từ quá ít lượt đánh giá."
     if unit["k"] is not None:
         return ""
-    return words.STATUS_NOTES[unit["status"]]
+    if unit["status"] == "incomplete" or unit["status_reason"] is None:
+        return words.STATUS_NOTES[unit["status"]]
+    return f"{words.reason(unit['status_reason'])}."
 
 
 def _window(start: date, end: date) -> str:

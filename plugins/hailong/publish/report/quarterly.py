@@ -9,7 +9,7 @@ from statistics import median
 
 from hailong.publish.report import words
 from hailong.publish.report.content import TONES, Monthly, figure, iso_day, some
-from hailong.publish.report.data import Row, Unit
+from hailong.publish.report.data import ZONE, Row, Unit
 from hailong.publish.report.paper import Block, Cell, Column, Text, table
 from hailong.publish.report.phrases import VERDICTS
 
@@ -313,8 +313,8 @@ class Quarterly(Monthly):
             "Trụ sở và trang thông tin điện tử của từng cơ quan (phiếu niêm yết)",
         )
         yield Text(
-            f"Ấn bản {header.edition_id} được công khai tại các nơi sau (Điều 10). Mã kiểm tra nội dung SHA-256: "
-            f"{header.content_sha256}.",
+            f"Ấn bản {header.edition_id}, công bố {words.moment(header.published_at.astimezone(ZONE))}, được công khai tại "
+            f"các nơi sau (Điều 10). Mã kiểm tra nội dung SHA-256: {header.content_sha256}.",
             "plain",
         )
         yield table(
