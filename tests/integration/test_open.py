@@ -20,6 +20,7 @@ from typing import Any
 
 import psycopg
 import pyarrow.parquet as pq
+import pypdf
 import pytest
 import yaml
 from scipy.optimize import linprog
@@ -29,6 +30,7 @@ from expectations.suites import landed
 from expectations.suites.model import Subject
 from hailong.periods import parse_period
 from hailong.publish import opendata
+from hailong.publish.report import posting
 from hailong.publish.small_cells import decide
 from hailong.settings import PROJECT, Settings
 from hailong.warehouse.connect import connect
@@ -565,12 +567,13 @@ def test_a_package_is_made_again_byte_for_byte_and_every_word_of_the_dictionary_
     assert used == set(dictionary["columns"])
 
 
-def test_a_month_gives_no_open_data(said: Said, tmp_path: Path) -> None:
+def test_a_month_gives_no_open_data_and_no_sheet_to_post(said: Said, tmp_path: Path) -> None:
     with connect(said.settings) as connection:  # known to `publish`, not to `open`
         month = connection.execute(
             "select edition_id from publish.edition where period_code ~ '^[0-9]{4}-[0-9]{2}$'"
         ).fetchone()
     assert opendata.write(said.settings, month[0] if month else "2026-10.e1", tmp_path) == []
+    assert not posting.write(said.settings, month[0] if month else "2026-10.e1", tmp_path / "sheets.pdf")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -593,3 +596,34 @@ def test_a_quarter_that_was_corrected_after_its_year_was_published_is_a_warning_
         )
         assert failing() == ["2026.e2"]
         connection.rollback()
+
+
+# -- sheets to post -------------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_to_post_says_what_open_shows_of_each_unit(said: Said, tmp_path: Path) -> None:
+    edition_id, path = "2026-Q1.e2", tmp_path / "sheets.pdf"
+    assert posting.write(said.settings, edition_id, path)
+    with connect(said.settings, "hailong_open_reader") as connection:
+        units = connection.execute(
+            "select unit_name, k, k.status, c.value, c.denominator from open.k_score as k inner join open.index_score as c "
+            "using (edition_id, unit_code) where edition_id = %s and index_code = 'C' order by unit_code",
+            (edition_id,),
+        ).fetchall()
+    pages = [" ".join(page.extract_text().split()) for page in pypdf.PdfReader(path).pages]
+    assert len(pages) == len(units) == UNITS
+    seen = set()
+    for page, (name, k, status, c, ratings) in zip(pages, units, strict=True):
+        seen.add(status)
+        assert name in page
+        said_k = (
+            "Không công khai" if status == "suppressed" else "—" if k is None else f"{k:.2f}".replace(".", ",")[:-1]
+        )
+        assert f"trên 20 là hài lòng): {said_k}" in page
+        assert ("lượt đánh giá tốt / " in page) == (c is not None)
+        if c is not None:
+            assert f"/ {ratings:.0f} lượt đánh giá" in page
+    assert seen >= {"scored", "suppressed"}
+    again = tmp_path / "again.pdf"
+    assert posting.write(said.settings, edition_id, again)
+    assert again.read_bytes() == path.read_bytes()

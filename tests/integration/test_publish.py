@@ -8,14 +8,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import docx
 import openpyxl
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from docx.oxml.ns import qn
 from psycopg import sql
 from rich.console import Console
 
@@ -389,6 +391,40 @@ def test_the_report_shows_what_publish_holds(built: Settings, published: edition
     assert published.edition_id in overview
     assert published.content_sha256 in overview
     assert "signer" in overview
+
+
+def test_paper_and_annexes_show_what_publish_holds(built: Settings, published: edition.Edition) -> None:
+    """The DOCX's table of units, and the workbook's of dossiers, against the rows of the edition."""
+    with connect(built) as connection:
+        scores = connection.execute(
+            "select unit_name, a, b, c, d, k, rank_in_group from publish.k_score where edition_id = %s",
+            (published.edition_id,),
+        ).fetchall()
+        flows = connection.execute(
+            "select unit_name, content ->> 'open_at_start', content ->> 'received', content ->> 'open_overdue' "
+            "from publish.annex inner join publish.k_score using (edition_id, unit_code) "
+            "where edition_id = %s and annex = 'dossier_flow'",
+            (published.edition_id,),
+        ).fetchall()
+
+    def written(value: Decimal | None, places: int) -> str:
+        rounded = value if value is None else value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+        return "—" if rounded is None else f"{rounded:f}".replace(".", ",")
+
+    document = docx.Document(str(next(published.folder.glob("*.docx"))))
+    shown = {}
+    for row in document.element.body.iter(qn("w:tr")):
+        cells = ["".join(text.text or "" for text in cell.iter(qn("w:t"))) for cell in row.iter(qn("w:tc"))]
+        if len(cells) == 10 and cells[1] not in shown:
+            shown[cells[1]] = cells
+    assert len(scores) > 100
+    for name, a, b, c, d, k, rank in scores:
+        cells = shown[name]
+        assert cells[:6] == [str(rank or "—"), name, *(written(v, 4) for v in (a, b, c)), written(d, 2)]
+        assert cells[7] == words.NONE if k is None else cells[7].startswith(written(k, 2)[:-1])
+    book = openpyxl.load_workbook(next(published.folder.glob("bao-cao*.xlsx")), read_only=True)
+    said = [(row[0], row[1], row[2], row[9]) for row in book["Hồ sơ"].iter_rows(min_row=4, values_only=True)]
+    assert sorted(said) == sorted((name, *map(int, counts)) for name, *counts in flows)
 
 
 def test_the_report_made_elsewhere_has_the_recorded_bytes(

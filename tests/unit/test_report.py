@@ -15,13 +15,18 @@ from hailong.publish.report import words
 from hailong.publish.report.data import INDICES, Header, Index, Parameter, Report, Unit, grouped
 from hailong.publish.report.xlsx import write
 
-SHEETS = ["Tổng quan", "Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", "Tham số", "Ghi chú"]
+OF_A_MONTH = [
+    "Hồ sơ", "Quy mô, kế thừa", "Phản ánh, kiến nghị", "Thời hạn phản ánh", "Giải trình", "Theo dõi",
+    "Phụ thuộc cách hiểu", "Biến động", "Số liệu về muộn", "Đối chiếu với Cổng", "Khiếu nại số liệu", "Tổng hợp",
+]  # fmt: skip
+SHEETS = ["Tổng quan", "Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", *OF_A_MONTH, "Tham số", "Ghi chú"]
 HEADER = Header(
     edition_id="2026-10.e1",
     edition_no=1,
     supersedes=None,
     reason=None,
     period_code="2026-10",
+    calendar_code="mid_month",
     period_start=date(2026, 9, 15),
     period_end=date(2026, 10, 15),
     policy_id="qd104-2024",
@@ -133,7 +138,7 @@ def test_the_sheets_are_those_promised_and_print_one_page_wide(book: openpyxl.Wo
         assert sheet.sheet_properties.pageSetUpPr.fitToPage
         assert (sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight) in ((None, 0), (1, 0))
         assert sheet.print_area
-    for name in ("Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", "Tham số"):
+    for name in ("Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", *OF_A_MONTH, "Tham số"):
         assert book[name].freeze_panes == "A4"
         assert book[name].auto_filter.ref
         assert book[name].print_title_rows == "$3:$3"
@@ -253,6 +258,30 @@ def shown(value: Decimal | None) -> object:
     return "—" if value is None else pytest.approx(float(value), abs=1e-12)
 
 
+def test_an_annex_is_read_back_figure_by_figure_and_what_is_missing_is_a_dash(tmp_path: Path) -> None:
+    rows = tuple(
+        {"unit_code": f"HCM.SN{n:02d}", "k": k, "verdict": None, "verdict_stability": "stable", "k_min": Decimal("18.25"),
+         "k_max": k, "rank_min": n, "rank_max": None, "flipping_readings": None, "method_k_min": k}
+        for n, k in ((1, Decimal("21.123456")), (2, None))
+    )  # fmt: skip
+    made = replace(report([unit(1, "21"), unit(2, None)]), annexes={"k_sensitivity": rows}, has_annexes=True)
+    write(made, tmp_path / "r.xlsx")
+    found = table(openpyxl.load_workbook(tmp_path / "r.xlsx"), "Phụ thuộc cách hiểu")
+    wanted = (
+        "Cơ quan",
+        "K",
+        "K thấp nhất",
+        "K cao nhất",
+        "Hạng tốt nhất",
+        "Hạng kém nhất",
+        "K thấp nhất (phương pháp)",
+    )
+    assert [tuple(row[title] for title in wanted) for row in found] == [
+        ("Sở số 1", 21.123456, 18.25, 21.123456, 1, "—", 21.123456),
+        ("Sở số 2", "—", 18.25, "—", 2, "—", "—"),
+    ]
+
+
 def test_units_without_k_are_listed_with_the_reason_and_who_owes_it(book: openpyxl.Workbook) -> None:
     rows = table(book, "Chưa đủ dữ liệu")
     assert [(row["Mã"], row["Thiếu"]) for row in rows] == [
@@ -322,3 +351,6 @@ def test_dates_numbers_and_reasons_are_written_as_in_official_papers() -> None:
         "Chưa có kết quả kiểm tra còn giá trị: Bộ phận Một cửa, Trang thông tin điện tử"
     )
     assert words.reason("something_new") == "something_new"
+    assert words.number(Decimal("0.125")) == "0,13"
+    assert words.count(Decimal("1E+3")) == "1.000"
+    assert words.readings("k_scale=2 + k_equal=satisfied") == "làm tròn K đến 2 chữ số; K đúng bằng ngưỡng là hài lòng"

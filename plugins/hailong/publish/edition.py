@@ -128,7 +128,7 @@ def write_files(settings: Settings, edition_id: str) -> Path:
         made = settings.editions / f".{edition_id}.new"
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
-        render(connection, edition_id, made)
+        render(settings, connection, edition_id, made)
         opendata.write(settings, edition_id, made)
         _bring_points(settings, connection, edition_id, made)
         digests = digests_of(made)

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import zlib
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
-import xlsxwriter
 
 from hailong.errors import PermanentError
 from hailong.periods import parse_period
 from hailong.publish import opendata
-from hailong.publish.report.data import load
-from hailong.publish.report.xlsx import write
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
-RENDERER_VERSION = f"xlsx 3, XlsxWriter {xlsxwriter.__version__}"
+DECIDES_BYTES = ("XlsxWriter", "docxtpl", "python-docx", "lxml", "typst", "altair", "vl-convert-python", "pyarrow")
+RENDERER_VERSION = ", ".join(
+    ("report 4", *(f"{name} {version(name)}" for name in DECIDES_BYTES), f"zlib {zlib.ZLIB_RUNTIME_VERSION}")
+)
 READER = "hailong_reader"
 
 
-def render(connection: psycopg.Connection, edition_id: str, folder: Path) -> list[Path]:
-    """Write the files of an edition into an existing folder. The edition's own time of publication is the only clock."""
-    path = folder / f"bao-cao_{edition_id}.xlsx"
-    write(load(connection, edition_id), path)
-    return [path]
+def render(settings: Settings, connection: psycopg.Connection, edition_id: str, folder: Path) -> list[Path]:
+    """Write the files of an edition into an existing folder. The edition's own time of publication is the only clock.
+
+    What is to be posted in public is read as the public reads (`settings`), all else through `connection`.
+    """
+    from hailong.publish.report import docx, pdf, posting, xlsx
+    from hailong.publish.report.content import compose
+    from hailong.publish.report.data import load
+    from hailong.publish.report.quarterly import handover_name
+
+    report = load(connection, edition_id)
+    paper, at = compose(report), report.header.published_at
+    made = [folder / f"bao-cao_{edition_id}.{kind}" for kind in ("xlsx", "docx", "pdf")]
+    xlsx.write(report, made[0])
+    docx.write(paper, at, made[1])
+    pdf.write(paper, at, made[2])
+    sheets = folder / f"niem-yet_{edition_id}.pdf"
+    if posting.write(settings, edition_id, sheets):
+        made.append(sheets)
+    if report.annex("reform_index_handover"):
+        made.append(folder / handover_name(edition_id))
+        xlsx.write_handover(report, made[-1])
+    return made
 
 
 def build(settings: Settings, period_code: str, edition_no: int | None, out: Path) -> list[Path]:
@@ -51,6 +71,9 @@ def build(settings: Settings, period_code: str, edition_no: int | None, out: Pat
             )
         try:
             out.mkdir(parents=True, exist_ok=True)
-            return [*render(connection, editions[wanted], out), *opendata.write(settings, editions[wanted], out)]
+            return [
+                *render(settings, connection, editions[wanted], out),
+                *opendata.write(settings, editions[wanted], out),
+            ]
         except OSError as error:
             raise PermanentError(f"the report of {editions[wanted]} cannot be written to {out}: {error}") from error

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.types.json import set_json_loads
 
 from hailong.errors import PermanentError
 
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")  # the report is an official paper of Vietnam: its times are Vietnam's
 T = TypeVar("T")
 INDICES = ("A", "B", "C", "D", "E")
+Kind = Literal["month", "quarter", "year"]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Header:
     supersedes: str | None
     reason: str | None
     period_code: str
+    calendar_code: str
     period_start: date
     period_end: date
     policy_id: str
@@ -52,6 +58,10 @@ class Header:
     @property
     def last_day(self) -> date:
         return self.period_end - timedelta(days=1)
+
+    @property
+    def kind(self) -> Kind:
+        return _kind(self.period_code)
 
 
 @dataclass(frozen=True)
@@ -132,13 +142,46 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Change:
+    """One row of `publish.edition_diff`: what one cause changed against the edition that this one supersedes."""
+
+    unit_code: str
+    index_code: str
+    cause: str
+    was: Decimal | None
+    now: Decimal | None
+    contribution: Decimal | None
+    status_before: str | None
+    status_after: str | None
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The edition of the period before that stood when this one was published."""
+
+    edition_id: str
+    period_code: str
+    units: tuple[Unit, ...]
+
+
+@dataclass(frozen=True)
 class Report:
-    """Everything that the report files are made from."""
+    """Everything that the report files are made from.
+
+    `annexes`: name → rows, those that have any; `has_annexes`: the edition was made when annexes were kept with it.
+    """
 
     header: Header
     groups: tuple[Group, ...]
     indices: dict[str, dict[str, Index]]
     parameters: tuple[Parameter, ...]
+    annexes: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    has_annexes: bool = False
+    changes: tuple[Change, ...] = ()
+    earlier: Earlier | None = None
+
+    def annex(self, name: str) -> tuple[Row, ...]:
+        return self.annexes.get(name, ())
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -161,7 +204,36 @@ def load(connection: psycopg.Connection, edition_id: str) -> Report:
         groups=grouped(_read(connection, Unit, UNIT_ROWS, edition_id)),
         indices=dict(indices),
         parameters=tuple(_read(connection, Parameter, PARAMETER_ROWS, edition_id)),
+        annexes=_annexes(connection, edition_id),
+        has_annexes=connection.execute(HAS_ANNEXES, (edition_id,)).fetchone() is not None,
+        changes=tuple(_read(connection, Change, CHANGE_ROWS, edition_id)),
+        earlier=_earlier(connection, edition_id, headers[0].kind),
     )
+
+
+def _annexes(connection: psycopg.Connection, edition_id: str) -> dict[str, tuple[Row, ...]]:
+    """The annexes of an edition, their numbers exact."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        set_json_loads(partial(json.loads, parse_float=Decimal), cursor)
+        for annex, content in cursor.execute(ANNEX_ROWS, (edition_id,)):
+            found[annex].append(content)
+    return {annex: tuple(rows) for annex, rows in found.items()}
+
+
+def _earlier(connection: psycopg.Connection, edition_id: str, kind: Kind) -> Earlier | None:
+    """Of the editions that end where this one begins, of its kind, the newest published before it: it never changes."""
+    rows = connection.execute(EARLIER, (edition_id,)).fetchall()
+    header = next((row for row in rows if _kind(row[1]) == kind), None)
+    if header is None:
+        return None
+    edition_id, period_code = header
+    return Earlier(edition_id, period_code, tuple(_read(connection, Unit, UNIT_ROWS, edition_id)))
+
+
+def _kind(period_code: str) -> Kind:
+    _, _, part = period_code.partition("-")
+    return "year" if not part else "quarter" if part.startswith("Q") else "month"
 
 
 def grouped(units: list[Unit]) -> tuple[Group, ...]:
@@ -187,8 +259,8 @@ def _place(unit: Unit) -> tuple[Any, ...]:
 
 HEADER = """
 select
-    e.edition_id, e.edition_no, e.supersedes, e.reason, e.period_code, e.period_start, e.period_end, e.policy_id,
-    e.legal_basis, e.metric_version, e.as_of_batch, e.rules_sha256, e.code_version, e.content_sha256, e.gate_run_id,
+    e.edition_id, e.edition_no, e.supersedes, e.reason, e.period_code, e.calendar_code, e.period_start, e.period_end,
+    e.policy_id, e.legal_basis, e.metric_version, e.as_of_batch, e.rules_sha256, e.code_version, e.content_sha256, e.gate_run_id,
     e.published_at, e.published_by, c.cutoff_at, c.late_batches, c.later_batches, c.later_records,
     c.requested_by,
     a.decided_by as signed_by, a.decided_at as signed_at, a.warnings_seen
@@ -221,6 +293,29 @@ select policy_id, parameter, value, why
 from publish.edition_parameter
 where edition_id = %s
 order by policy_id collate "C", parameter collate "C"
+"""
+ANNEX_ROWS = "select annex, content from publish.annex where edition_id = %s order by annex, row_no"
+HAS_ANNEXES = """
+select from publish.candidate_part as p
+inner join publish.edition as e on p.candidate_id = e.candidate_id
+where e.edition_id = %s and p.part = 'annexes'
+"""
+CHANGE_ROWS = """
+select unit_code, index_code, cause, was, now, contribution, status_before, status_after
+from publish.edition_diff
+where edition_id = %s
+order by
+    unit_code collate "C", index_code collate "C",
+    array_position(array['late', 'deleted', 'corrected', 'rule', 'code'], cause)
+"""
+EARLIER = """
+select earlier.edition_id, earlier.period_code
+from publish.edition as e
+inner join publish.edition as earlier
+    on e.calendar_code = earlier.calendar_code and e.period_start = earlier.period_end
+    and earlier.published_at < e.published_at
+where e.edition_id = %s
+order by earlier.published_at desc
 """
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 NONE = "—"  # what is missing is never a zero
 INDEX_NAMES = {
@@ -87,6 +87,226 @@ CLIPPED = {
     "policy_started": "Quy định có hiệu lực trong kỳ",
     "policy_ended": "Quy định hết hiệu lực trong kỳ",
 }
+EXPLANATION_REASONS = {
+    "not_satisfied": "Kết quả không hài lòng",
+    "k_fell": "Tổng điểm K giảm so với kỳ trước",
+    "a_fell": "Chỉ số 1 (thời gian giải quyết) giảm so với kỳ trước",
+    "overdue_long": "Còn hồ sơ quá hạn kéo dài",
+    "e_zero": "Niêm yết chưa đầy đủ, chưa đúng quy định",
+    "reconciliation": "Số liệu khác với Cổng Dịch vụ công quốc gia quá mức cho phép",
+}
+EXPLANATION_STATES = {
+    "not_compared": "Không so sánh được, không phải giải trình",
+    "accepted": "Đã được chấp nhận",
+    "rejected": "Không được chấp nhận",
+    "given": "Đã giải trình, chờ xem xét",
+    "running": "Kỳ chưa kết thúc trong số liệu",
+    "not_read": "Chưa nhận được số liệu giải trình",
+    "overdue": "Quá hạn, chưa giải trình",
+    "open": "Còn hạn, chưa giải trình",
+}
+NOT_COMPARED = {
+    "policy": "quy định khác kỳ trước",
+    "metric_version": "Cổng tính theo cách khác kỳ trước",
+    "window_clipped": "kỳ không trọn",
+}
+NO_TREND = {
+    "not_scored": "kỳ này chưa có K",
+    "clipped": "kỳ này không trọn",
+    "no_earlier_period": "không có kỳ trước trong số liệu",
+    "calendar_changed": "cách chia kỳ đã đổi",
+    "succession_broken": "đã sắp xếp lại địa giới, tổ chức",
+    "no_earlier_row": "kỳ trước chưa có cơ quan này",
+    "policy_changed": "quy định đã đổi",
+    "earlier_not_scored": "kỳ trước chưa có K",
+    "earlier_clipped": "kỳ trước không trọn",
+    "metric_version_changed": "Cổng đã đổi cách tính",
+    "indices_differ": "hai kỳ không cùng các chỉ số",
+}
+CAUSES = {
+    "late": "Dữ liệu về muộn",
+    "deleted": "Bản ghi bị xóa ở nguồn",
+    "corrected": "Bản ghi được sửa ở nguồn",
+    "rule": "Quy tắc tính thay đổi",
+    "code": "Chương trình thay đổi",
+}
+MEASURES = {
+    "dossier_received": "Hồ sơ tiếp nhận",
+    "dossier_resolved": "Hồ sơ có kết quả",
+    "rating": "Lượt đánh giá",
+    "petition": "Phản ánh, kiến nghị",
+}
+TERMS = {
+    "refuse": "Từ chối tiếp nhận",
+    "ask_supplement": "Yêu cầu bổ sung thông tin",
+    "answer": "Trả lời",
+    "publish": "Công khai kết quả trả lời",
+}
+RECONCILIATION = {
+    "same": "Khớp",
+    "code_replaced": "Mã hồ sơ bị thay khi đồng bộ lỗi",
+    "other_unit": "Khác đơn vị giải quyết",
+    "other_receipt_day": "Khác ngày tiếp nhận",
+    "status_lag": "Khác trạng thái, đang trong thời gian đồng bộ",
+    "done_inserted": "Hồ sơ chờ hoặc dừng xử lý, Cổng ghi đã xong",
+    "other_status": "Khác trạng thái",
+    "not_yet_at_portal": "Chưa có trên Cổng, đang trong thời gian đồng bộ",
+    "before_portal_read": "Trước khoảng thời gian đã đọc từ Cổng",
+    "quarantined_at_portal": "Bản ghi của Cổng không đọc được, đang cách ly",
+    "deleted_at_portal": "Đã bị xoá trên Cổng",
+    "missing_at_portal": "Không có trên Cổng",
+    "not_yet_at_city": "Chưa có ở hệ thống Thành phố, đang trong thời gian đồng bộ",
+    "before_city_read": "Trước khoảng thời gian đã đọc từ hệ thống Thành phố",
+    "quarantined_at_city": "Bản ghi của Thành phố không đọc được, đang cách ly",
+    "deleted_at_city": "Đã bị xoá ở hệ thống Thành phố",
+    "missing_at_city": "Không có ở hệ thống Thành phố",
+}
+WATCHED = {
+    "overdue_long": "Hồ sơ quá hạn kéo dài",
+    "returned_often": "Hồ sơ chưa xong đã trả nhiều lần",
+    "resent_often": "Phản ánh, kiến nghị phải gửi lại nhiều lần",
+    "unanswered_long": "Phản ánh, kiến nghị lâu chưa trả lời",
+}
+ACTION_STATES = {
+    "done": "Đã thực hiện",
+    "no_due_date": "Không nêu thời hạn",
+    "overdue": "Quá hạn, chưa thực hiện",
+    "open": "Đang thực hiện",
+}
+# Codes that the code map gives; one that is not here is shown as it is.
+TOLD_CAUSES = {
+    "overload": "Quá tải công việc",
+    "system_fault": "Lỗi hệ thống",
+    "other_unit": "Chờ cơ quan phối hợp",
+    "staff": "Nhân sự",
+}
+REMEDIES = {
+    "training": "Tập huấn, bồi dưỡng",
+    "staff": "Bổ sung, bố trí nhân sự",
+    "process": "Sửa đổi quy trình",
+}
+DISPUTE_REASONS = {
+    "wrong_due_date": "Sai ngày hẹn trả",
+    "wrong_unit": "Sai cơ quan",
+    "duplicate": "Trùng lặp",
+}
+EXTENTS = {"full": "toàn bộ", "partial": "một phần"}
+DISPUTE_STATES = {
+    "accepted": "Chấp nhận",
+    "rejected": "Không chấp nhận",
+    "decided": "Đã quyết định (mã quyết định lạ)",
+    "open": "Chưa quyết định",
+}
+FEEDS = {
+    "dossier": "Hồ sơ",
+    "rating": "Lượt đánh giá",
+    "petition": "Phản ánh, kiến nghị",
+    "posting_check": "Kiểm tra niêm yết",
+}
+RECORD_STATUSES = {
+    "found": "Có bản ghi",
+    "not_found": "Không thấy bản ghi",
+    "unknown_feed": "Nguồn lạ",
+}
+EVALUATORS = {
+    "internal": "Đánh giá nội bộ",
+    "authority": "Đánh giá của cơ quan có thẩm quyền",
+    "self": "Tự đánh giá của cơ quan",
+    "organisation": "Điều tra xã hội học của các tổ chức",
+}
+EVALUATION_STATUSES = {
+    "before_rule": "Trước khi quy định có hiệu lực",
+    "not_applicable": "Không áp dụng",
+    "awaiting_input": "Chờ kết quả đánh giá",
+    "no_data": "Không có đánh giá nào được tính",
+    "scored": "Đã có kết quả",
+}
+EVALUATION_REASONS = {
+    "no_competent_authority": "Không có cơ quan có thẩm quyền đánh giá",
+    "all_left_out": "Mọi phiếu đều không được tính",
+    "about_officials_only": "Chỉ có phiếu về cán bộ, công chức",
+    "not_due": "Kỳ này chưa đến hạn đánh giá",
+    "feed_not_read": "Chưa đọc được nguồn đánh giá",
+    "period_running": "Kỳ chưa kết thúc trong số liệu",
+    "none_came": "Chưa nhận được đánh giá nào",
+}
+PORTAL_GROUPS = {
+    "TONG_SCORE": "Tổng điểm",
+    "CKMB": "Công khai, minh bạch",
+    "TDGQ": "Tiến độ giải quyết",
+    "CLGQ": "Cung cấp dịch vụ trực tuyến",
+    "TTTT": "Thanh toán trực tuyến",
+    "MDSH": "Số hóa hồ sơ",
+    "MDHL": "Mức độ hài lòng",
+}
+VOLUMES = {
+    "none": "Không có hồ sơ",
+    "small": "Ít hồ sơ",
+    "medium": "Trung bình",
+    "large": "Nhiều hồ sơ",
+    "very_large": "Rất nhiều hồ sơ",
+}
+SCOPES = {
+    "city": "Toàn Thành phố",
+    "peer_group": "Nhóm cơ quan",
+    "volume_class": "Nhóm theo số hồ sơ",
+    "parent": "Cơ quan và đơn vị trực thuộc",
+}
+PARTS = {"whole": "Trọn kỳ", "clipped": "Không trọn kỳ"}
+ROLLUPS = {
+    "k_q1": "K, tứ phân vị 1",
+    "k_median": "K, trung vị",
+    "k_q3": "K, tứ phân vị 3",
+    "verdict_satisfied": "Số cơ quan hài lòng",
+    "verdict_not_satisfied": "Số cơ quan không hài lòng",
+    "verdict_undetermined": "Số cơ quan chưa xác định",
+    "status_before_rule": "Số cơ quan trước khi quy định có hiệu lực",
+    "status_not_applicable": "Số cơ quan không áp dụng",
+    "status_incomplete": "Số cơ quan chưa đủ chỉ số",
+    "status_scored": "Số cơ quan đã chấm",
+}
+READINGS = {
+    "attribution=receiving": "tính hồ sơ cho nơi tiếp nhận",
+    "interlinked=participants": "hồ sơ liên thông tính cho từng cơ quan tham gia",
+    "inherited_overdue=exclude": "không tính hồ sơ đã quá hạn khi bàn giao",
+    "result_statuses=9,10": "không coi hồ sơ bị từ chối, dừng xử lý là có kết quả",
+    "due_basis=first": "tính theo ngày hẹn đầu tiên",
+    "due_basis=source_current": "tính theo ngày hẹn hiện ghi ở nguồn",
+    "due_missing=exclude": "không tính hồ sơ thiếu ngày hẹn",
+    "midnight_is_date=false": "coi 00:00:00 là đúng nửa đêm",
+    "a_point_within_grace=0.5": "quá hạn đến 5 ngày làm việc được 0,5 điểm",
+    "a_point_within_grace=1": "quá hạn đến 5 ngày làm việc được 1 điểm",
+    "b_population=returned": "B chỉ tính hồ sơ đã bị trả",
+    "b_threshold=beyond_permitted": "B đếm số lần trả vượt số lần cho phép",
+    "b_source=citizen_answer": "B theo câu trả lời của người dân",
+    "b_applicant_fault=exclude": "B không tính lần trả do lỗi của người nộp",
+    "c_question=overall": "C theo câu hỏi chung",
+    "c_channels=art7": "C chỉ tính đánh giá trên hệ thống của Thành phố (Điều 7)",
+    "c_repeat=last_per_dossier_day": "C chỉ tính lượt cuối của mỗi hồ sơ trong ngày",
+    "c_middle_level=normal": "mức giữa “hài lòng” là bình thường",
+    "d_definition=petition_rescaled": "D theo hai thành phần phản ánh, quy ra 18 điểm",
+    "d_definition=recomputed_104": "D tính lại, ý kiến gửi lại là ý kiến mới",
+    "d_definition=petition_12": "D chỉ gồm hai thành phần phản ánh (12 điểm)",
+    "d_zero_dossier=no_data": "không có hồ sơ được đánh giá thì D không có số liệu",
+    "e_basis=any_failure": "có lần kiểm tra không đạt thì E = 0",
+    "e_self_check=authority_only": "không nhận kết quả tự kiểm tra niêm yết",
+    "missing_index=zero": "chỉ số thiếu tính 0 điểm",
+    "missing_index=rescale": "chỉ số thiếu thì quy các chỉ số còn lại ra 22 điểm",
+    "k_scale=2": "làm tròn K đến 2 chữ số",
+    "k_equal=satisfied": "K đúng bằng ngưỡng là hài lòng",
+    "k_equal=not_satisfied": "K đúng bằng ngưỡng là không hài lòng",
+}
+STABILITIES = {"stable": "Không đổi", "depends": "Phụ thuộc cách hiểu"}
+CALENDARS = {
+    "mid_month": "tháng tính từ ngày 15 tháng trước đến hết ngày 14",
+    "whole_month": "tháng tính từ ngày 01 đến hết ngày cuối tháng",
+    "m21": "tháng tính từ ngày 21 tháng trước đến hết ngày 20",
+}
+NO_ANNEXES = (
+    "Ấn bản này không kèm số liệu này (được lập trước khi các phụ lục được lưu cùng ấn bản); "
+    "không có số liệu không có nghĩa là bằng không."
+)
+EMPTY_ANNEX = "Ấn bản này không có dòng nào của phần này: nguồn chưa được đọc trong kỳ, hoặc kỳ này không phát sinh."
 PARAMETER_GROUPS = (
     ("A", ("a_", "result_statuses", "due_", "midnight_is_date", "at_once_cutoff", "inherited_overdue")),
     ("B", ("b_",)),
@@ -143,8 +363,10 @@ def moment(value: datetime) -> str:
 
 
 def number(value: Decimal, places: int = 2) -> str:
-    """With a decimal comma, and a point between thousands."""
-    return f"{value:,.{places}f}".translate(str.maketrans(",.", ".,"))
+    """With a decimal comma, and a point between thousands; a half is rounded away from zero, as the Decision's K is."""
+    return f"{Decimal(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,f}".translate(
+        str.maketrans(",.", ".,")
+    )
 
 
 def short(value: Decimal) -> str:
@@ -159,6 +381,37 @@ def k_places(k: Decimal, threshold: Decimal) -> int:
     while k != threshold and round(k, places) == threshold and places < 6:
         places += 1
     return places
+
+
+def percent(value: Decimal, places: int = 1) -> str:
+    return f"{number(value * 100, places)}%"
+
+
+def signed(value: Decimal, places: int = 2) -> str:
+    """A change with its sign; the minus is a minus, not a hyphen."""
+    text = number(abs(value), places)
+    return f"+{text}" if value > 0 else f"−{text}" if value < 0 else text
+
+
+def count(value: Decimal | int | None) -> str:
+    """A number of things; what is not known is a dash."""
+    if value is None:
+        return NONE
+    return f"{int(value):,}".replace(",", ".") if value == int(value) else short(Decimal(value))
+
+
+def named(names: Mapping[str, str], code: str | None) -> str:
+    """The Vietnamese of a code; the code itself where the list does not know it; '' for none."""
+    return "" if code is None else names.get(code, code)
+
+
+def readings(code: str | None) -> str:
+    """`a=1 + b=2`: the readings, in words, of a set of them."""
+    return "; ".join(named(READINGS, part.strip()) for part in code.split("+")) if code else ""
+
+
+def lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def listed(parts: Iterable[str]) -> str:

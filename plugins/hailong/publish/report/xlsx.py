@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import xlsxwriter
 
 from hailong.publish.report import words
-from hailong.publish.report.data import INDICES, ZONE, Group, Index, Report, Unit
+from hailong.publish.report.annexes import Annex, Field, annexes, changes
+from hailong.publish.report.content import issuers
+from hailong.publish.report.data import INDICES, ZONE, Report
+from hailong.publish.report.phrases import Phrases, counts, extremes
 
 FONT = "Times New Roman"
 GREEN, RED, AMBER, GREY, BLUE = "#E2F0D9", "#F8D7D3", "#FFF2CC", "#EDEDED", "#1F3864"
-BEST = 5
+WIDE = 250  # characters; a wider table is printed on A3
 MOST = 15  # of a crowd of ties so many are named; the rest are counted
 STYLES = {"A": "index", "B": "index", "C": "index", "D": "d", "E": "whole"}
 
@@ -37,6 +39,8 @@ FORMATS: dict[str, Format] = {
     "index": CELL | {"num_format": "0.0000", "align": "center"},
     "d": CELL | {"num_format": "0.00", "align": "center"},
     "share": CELL | {"num_format": "0.0%", "align": "center"},
+    "change": CELL | {"num_format": "+#,##0.0000;−#,##0.0000;0", "align": "right", "indent": 1},
+    "step": CELL | {"num_format": "+#,##0;−#,##0;0", "align": "right", "indent": 1},
     "whole": CELL | {"num_format": "0", "align": "center"},
     "empty": CELL | {"align": "center", "font_color": "#7F7F7F"},
     "head": CELL | {"bold": True, "text_wrap": True, "align": "center", "bg_color": BLUE, "font_color": "#FFFFFF"},
@@ -74,16 +78,31 @@ class Column:
 
 def write(report: Report, path: Path) -> None:
     """Write the workbook of an edition."""
-    with xlsxwriter.Workbook(str(path)) as book:
-        book.set_properties(
-            {
-                "title": f"Báo cáo chất lượng phục vụ, {words.period_name(report.header.period_code)}",
-                "subject": f"{report.header.edition_id}, SHA-256 {report.header.content_sha256}",
-                "author": "Hài lòng",
-                "created": report.header.published_at.astimezone(ZONE).replace(tzinfo=None),
-            }
-        )
+    with _book(report, path, "Báo cáo chất lượng phục vụ") as book:
         Writer(book, report).write()
+
+
+def write_handover(report: Report, path: Path) -> None:
+    """Write what the department in charge of the administrative-reform index is handed for the year (Article 13)."""
+    with _book(report, path, "Bàn giao phục vụ Chỉ số cải cách hành chính") as book:
+        writer = Writer(book, report)
+        for annex in annexes(report, writer.say):
+            if annex.source == "reform_index_handover":
+                writer.annex(annex)
+        writer.parameters()
+
+
+def _book(report: Report, path: Path, title: str) -> Any:
+    book = xlsxwriter.Workbook(str(path))
+    book.set_properties(
+        {
+            "title": f"{title}, {words.period_name(report.header.period_code)}",
+            "subject": f"{report.header.edition_id}, SHA-256 {report.header.content_sha256}",
+            "author": "Hài lòng",
+            "created": report.header.published_at.astimezone(ZONE).replace(tzinfo=None),
+        }
+    )
+    return book
 
 
 class Writer:
@@ -92,7 +111,7 @@ class Writer:
     def __init__(self, book: Any, report: Report) -> None:
         self.book = book
         self.report = report
-        self.threshold = Decimal(report.parameter("k_threshold", "20"))
+        self.say = Phrases(report)
         self.formats = {name: book.add_format(options) for name, options in FORMATS.items()}
 
     def write(self) -> None:
@@ -100,6 +119,10 @@ class Writer:
         self.ranking()
         self.indices()
         self.missing()
+        if self.report.header.supersedes:
+            self.annex(changes(self.report, self.say))
+        for annex in annexes(self.report, self.say):
+            self.annex(annex)
         self.parameters()
         self.notes()
 
@@ -107,10 +130,11 @@ class Writer:
 
     def overview(self) -> None:
         sheet, header, formats = self.sheet("Tổng quan"), self.report.header, self.formats
+        issuer = issuers()[header.kind]
         for column, width in enumerate((27, 11, 11, 13, 17, 13, 13, 12, 12, 17)):
             sheet.set_column(column, column, width)
-        sheet.merge_range("A1:D1", "ỦY BAN NHÂN DÂN THÀNH PHỐ HỒ CHÍ MINH", formats["office"])
-        sheet.merge_range("A2:D2", "VĂN PHÒNG", formats["motto"])
+        sheet.merge_range("A1:D1", issuer.superior.replace("\n", " "), formats["office"])
+        sheet.merge_range("A2:D2", issuer.body, formats["motto"])
         sheet.merge_range("E1:J1", "CỘNG HÒA XÃ HỘI CHỦ NGHĨA VIỆT NAM", formats["state"])
         sheet.merge_range("E2:J2", "Độc lập - Tự do - Hạnh phúc", formats["motto"])
         sheet.merge_range("A4:J4", "BÁO CÁO", formats["title"])
@@ -164,7 +188,7 @@ class Writer:
     def verdicts(self, sheet: Any, row: int) -> int:
         row = self.heading(sheet, row, "1. Xếp loại")
         titles = (
-            "Nhóm cơ quan", "Số cơ quan", "Hài lòng", "Không hài lòng", self.verdict("undetermined"),
+            "Nhóm cơ quan", "Số cơ quan", "Hài lòng", "Không hài lòng", self.say.verdict("undetermined"),
             "Chưa đủ chỉ số", "Không áp dụng", "K cao nhất", "K trung vị", "K thấp nhất",
         )  # fmt: skip
         sheet.set_row(row, 48)
@@ -174,21 +198,12 @@ class Writer:
         lines.append(("Toàn Thành phố", self.report.units, "total_"))
         for name, units, style in lines:
             row += 1
-            counts = (
-                len(units),
-                *(
-                    sum(u.verdict == verdict for u in units)
-                    for verdict in ("satisfied", "not_satisfied", "undetermined")
-                ),
-                sum(u.status == "incomplete" for u in units),
-                sum(u.status in ("not_applicable", "before_rule") for u in units),
-            )
+            counted = counts(units)
             sheet.write_string(row, 0, name, self.formats["total" if style else "text"])
-            for column, count in enumerate(counts, start=1):
+            for column, count in enumerate((counted.units, *counted.states), start=1):
                 sheet.write_number(row, column, count, self.formats[f"{style}integer"])
-            totals = sorted(u.k for u in units if u.k is not None)
-            for column, k in enumerate((totals[-1], median(totals), totals[0]) if totals else (None,) * 3, start=7):
-                self.put(sheet, row, column, self.k(Decimal(k) if k is not None else None, bold=bool(style)))
+            for column, k in enumerate(counted.k or (None,) * 3, start=7):
+                self.put(sheet, row, column, self.k(k, bold=bool(style)))
         return row + 1
 
     def pooled(self, sheet: Any, row: int) -> int:
@@ -204,17 +219,15 @@ class Writer:
         lines.append(("Toàn Thành phố", self.report.units, "total_"))
         for name, units, style in lines:
             row += 1
-            a, b, c = (self.sums(units, index) for index in "ABC")
-            d = sorted(u.d for u in units if u.d is not None)
-            e = [u.e for u in units if u.e is not None]
+            pool = self.say.pool(units)
             shown: list[tuple[Any, str]] = [
-                (a[1], f"{style}integer"),
-                (_quotient(a), f"{style}index"),
-                (_quotient(b), f"{style}index"),
-                (c[1], f"{style}integer"),
-                (_quotient(c), f"{style}index"),
-                (median(d) if d else None, f"{style}d"),
-                (sum(e) / len(e) if e else None, f"{style}share"),
+                (pool.dossiers, f"{style}integer"),
+                (pool.a, f"{style}index"),
+                (pool.b, f"{style}index"),
+                (pool.ratings, f"{style}integer"),
+                (pool.c, f"{style}index"),
+                (pool.d, f"{style}d"),
+                (pool.e, f"{style}share"),
             ]
             sheet.write_string(row, 0, name, self.formats["total" if style else "text"])
             for column, cell in enumerate(shown, start=1):
@@ -231,7 +244,9 @@ class Writer:
         for group in self.report.groups:
             if not group.ranked:
                 continue
-            best, worst, more = _extremes(group)
+            best, worst = extremes(group)
+            more = (len(best[MOST:]), len(worst[MOST:]))
+            best, worst = best[:MOST], worst[:MOST]
             row += 1
             sheet.merge_range(row, 0, row, 4, f"{group.name}: cao nhất", self.formats["bold"])
             sheet.merge_range(row, 5, row, 9, f"{group.name}: thấp nhất", self.formats["bold"])
@@ -242,7 +257,7 @@ class Writer:
                     sheet.write_string(row, left + offset, name, self.formats["head"])
             for left, units in ((0, best), (5, worst)):
                 for line, unit in enumerate(units, start=row + 1):
-                    last = self.verdict(unit.verdict) if left == 0 else self.loss(unit)
+                    last = self.say.verdict(unit.verdict) if left == 0 else self.say.loss(unit)
                     sheet.merge_range(line, left, line, left + 1, unit.unit_name, self.formats["text"])
                     self.put(sheet, line, left + 2, (unit.rank_in_group, "centre"))
                     self.put(sheet, line, left + 3, self.k(unit.k))
@@ -261,15 +276,6 @@ class Writer:
                 row += 1
         return row
 
-    def loss(self, unit: Unit) -> str | None:
-        """The index that lost most against its maximum, and how many points."""
-        lost = [(self.maximum(index) - value, index) for index, value in unit.values.items() if value is not None]
-        points, index = max(lost, key=lambda pair: (pair[0], pair[1] == "D"))
-        return f"{index}: −{words.number(points)}" if points > 0 else None
-
-    def maximum(self, index: str) -> Decimal:
-        return Decimal(self.report.parameter(f"{index.lower()}_max", "18" if index == "D" else "1"))
-
     def absent(self, sheet: Any, row: int) -> int:
         """Why indices are missing, how often, and who has to do what."""
         found: dict[str, Counter[str]] = defaultdict(Counter)
@@ -284,12 +290,12 @@ class Writer:
         for column, index in enumerate(INDICES, start=2):
             sheet.write_string(row, column, index, self.formats["head"])
         sheet.merge_range(row, 7, row, 9, "Ai cần làm gì", self.formats["head"])
-        for code, counts in sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0])):
+        for code, each in sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0])):
             row += 1
             text, todo = words.REASONS.get(code, words.STATUSES.get(code, code)), words.owed_by(code)
             sheet.merge_range(row, 0, row, 1, text, self.formats["text"])
             for column, index in enumerate(INDICES, start=2):
-                self.put(sheet, row, column, (counts[index] or None, "integer"))
+                self.put(sheet, row, column, (each[index] or None, "integer"))
             sheet.merge_range(row, 7, row, 9, todo, self.formats["text"])
             sheet.set_row(row, 16 * max(_wrapped(text, 37), _wrapped(todo, 45)))
         return row + 1
@@ -302,8 +308,8 @@ class Writer:
             Column("Cơ quan", 32, lambda u: (u.unit_name, "text")),
             *(_index_column(index) for index in INDICES),
             Column("K", 10, lambda u: self.k(u.k)),
-            Column("Xếp loại", 22, lambda u: (self.verdict(u.verdict), "centre")),
-            Column("Lưu ý", 44, lambda u: (self.flags(u), "text")),
+            Column("Xếp loại", 22, lambda u: (self.say.verdict(u.verdict), "centre")),
+            Column("Lưu ý", 44, lambda u: (self.say.flags(u), "text")),
         )
         units = self.report.units
         sheet = self.sheet("Xếp hạng")
@@ -327,7 +333,7 @@ class Writer:
                 {"type": "2_color_scale", "min_type": "num", "min_value": 0.5, "max_type": "num", "max_value": 1,
                  "min_color": "#F4B183", "max_color": "#FFFFFF"},
             )  # fmt: skip
-        reachable = self.threshold - sum((self.maximum(index) for index in "ABCE"), Decimal(0))
+        reachable = self.say.threshold - sum((self.say.maximum(index) for index in "ABCE"), Decimal(0))
         self.colour(sheet, first, 7, last, {"type": "cell", "criteria": "<=", "value": float(reachable)}, "red")
         self.colour(sheet, first, 8, last, {"type": "cell", "criteria": "==", "value": 0}, "red")
         self.colour_verdicts(sheet, first, 10, last)
@@ -362,7 +368,7 @@ class Writer:
             self.colour(sheet, first, 9, last, rule, colour)
 
     def missing(self) -> None:
-        rows = list(self._missing())
+        rows = list(self.say.missing())
         columns = (
             Column("Nhóm", 18, lambda r: (r[0].name, "text")),
             Column("Mã", 12, lambda r: (r[1].unit_code, "text")),
@@ -371,7 +377,7 @@ class Writer:
             Column("Lý do", 40, lambda r: (words.reason((r[2] or r[1]).status_reason), "text")),
             Column("Ai cần làm gì", 42, lambda r: (words.owed_by((r[2] or r[1]).status_reason), "text")),
             Column("Điểm đã có", 10, lambda r: (r[1].present if r[2] else None, "d")),
-            Column("Kết luận hiện có", 24, lambda r: (self.conclusion(r[1]), "text")),
+            Column("Kết luận hiện có", 24, lambda r: (self.say.conclusion(r[1]), "text")),
         )
         sheet = self.sheet("Chưa đủ dữ liệu")
         first, last = self.table(
@@ -385,18 +391,26 @@ class Writer:
             rule = {"type": "cell", "criteria": "==", "value": f'"{words.BOUNDS[bound]}"'}
             self.colour(sheet, first, 7, last, rule, colour)
 
-    def _missing(self) -> Iterable[tuple[Group, Unit, Index | None]]:
-        for group in self.report.groups:
-            for unit in group.units:
-                if unit.k is not None:
-                    continue
-                if unit.status != "incomplete":
-                    yield group, unit, None
-                    continue
-                for index in INDICES:
-                    row = self.report.indices.get(unit.unit_code, {}).get(index)
-                    if row is not None and row.status != "scored":
-                        yield group, unit, row
+    def annex(self, annex: Annex) -> None:
+        """An annex as a table; without rows the sheet says why, and never nought."""
+        columns = [Column(field.title, field.width, self.shown(field)) for field in annex.fields]
+        absent = words.EMPTY_ANNEX if self.report.has_annexes else words.NO_ANNEXES
+        sheet = self.sheet(annex.sheet)
+        if sum(column.width for column in columns) > WIDE:
+            sheet.set_paper(8)
+        first, last = self.table(sheet, annex.title, annex.note, columns, annex.rows, absent)
+        for number, field in enumerate(annex.fields):
+            for text, colour in (field.colours or {}).items():
+                self.colour(
+                    sheet, first, number, last, {"type": "cell", "criteria": "==", "value": f'"{text}"'}, colour
+                )
+
+    def shown(self, field: Field) -> Callable[[Any], tuple[Any, Any]]:
+        def show(row: Any) -> tuple[Any, Any]:
+            value, style = field.show(row)
+            return self.k(value) if style == "k" else (value, style)
+
+        return show
 
     def parameters(self) -> None:
         order = [group for group, _ in words.PARAMETER_GROUPS]
@@ -488,7 +502,13 @@ class Writer:
         return row + 1
 
     def table(
-        self, sheet: Any, title: str, note: str, columns: Sequence[Column], rows: Sequence[Any]
+        self,
+        sheet: Any,
+        title: str,
+        note: str,
+        columns: Sequence[Column],
+        rows: Sequence[Any],
+        absent: str = "Không có dòng nào",
     ) -> tuple[int, int]:
         """A table with a frozen, repeated, filtered header; its first and last row of data."""
         header = self.report.header
@@ -513,7 +533,7 @@ class Writer:
             sheet.set_row(line, 15.5 * _lines(cells, columns))
         last = max(top + len(rows), top + 1)
         if not rows:
-            sheet.merge_range(last, 0, last, len(columns) - 1, "Không có dòng nào", self.formats["empty"])
+            sheet.merge_range(last, 0, last, len(columns) - 1, absent, self.formats["empty"])
         sheet.autofilter(top, 0, last, len(columns) - 1)
         sheet.freeze_panes(top + 1, 0)
         sheet.repeat_rows(top)
@@ -534,88 +554,29 @@ class Writer:
         """K in bold with as many decimals as it needs not to look like the threshold."""
         if k is None:
             return None, "empty"
-        name = f"k{words.k_places(k, self.threshold)}{'_total' if bold else ''}"
+        name = f"k{words.k_places(k, self.say.threshold)}{'_total' if bold else ''}"
         if name not in self.formats:
-            places = words.k_places(k, self.threshold)
+            places = words.k_places(k, self.say.threshold)
             form = CELL | {"bold": True, "align": "center", "num_format": f"0.{'0' * places}"}
             self.formats[name] = self.book.add_format(form | ({"bg_color": GREY} if bold else {}))
         return k, self.formats[name]
-
-    def sums(self, units: Sequence[Unit], index: str) -> tuple[Decimal, Decimal]:
-        rows = [self.report.indices.get(unit.unit_code, {}).get(index) for unit in units]
-        scored = [row for row in rows if row is not None and row.status == "scored"]
-        return (
-            sum((row.numerator or Decimal(0) for row in scored), Decimal(0)),
-            sum((row.denominator or Decimal(0) for row in scored), Decimal(0)),
-        )
-
-    def flags(self, unit: Unit) -> str:
-        """What to bear in mind about a row; why there is no K."""
-        clipped = words.clipped(unit.window_clipped)
-        flags = (
-            f"Kỳ không trọn ({words.listed(clipped).lower()}), không xếp hạng" if clipped else "",
-            "Sát ngưỡng" if unit.near_threshold else "",
-            "Mẫu nhỏ" if unit.small_sample else "",
-            "Không có PAKN" if unit.no_petitions else "",
-        )
-        return words.listed((*self.lacks(unit), *flags))
-
-    def lacks(self, unit: Unit) -> Iterable[str]:
-        """Why a unit has no K, index by index."""
-        if unit.k is not None:
-            return
-        if unit.status != "incomplete":
-            yield words.reason(unit.status_reason) or words.STATUSES.get(unit.status, unit.status)
-            return
-        for index in INDICES:
-            row = self.report.indices.get(unit.unit_code, {}).get(index)
-            if row is not None and row.status != "scored":
-                yield f"Thiếu {index}: {words.reason(row.status_reason) or words.STATUSES.get(row.status, row.status)}"
-
-    def verdict(self, code: str | None) -> str | None:
-        """The verdict in words; at the threshold the Decision is silent, so the threshold is named."""
-        if code == "undetermined":
-            return f"{words.VERDICTS[code]} (K = {words.short(self.threshold)})"
-        return words.VERDICTS.get(code or "")
-
-    def conclusion(self, unit: Unit) -> str:
-        if unit.status == "incomplete":
-            return words.BOUNDS.get(unit.verdict_bound or "", "")
-        return words.STATUSES.get(unit.status, unit.status)
 
     def colour(self, sheet: Any, first: int, column: int, last: int, rule: Format, colour: str) -> None:
         sheet.conditional_format(first, column, last, column, rule | {"format": self.formats[colour]})
 
     def colour_k(self, sheet: Any, first: int, column: int, last: int) -> None:
         for criteria, colour in ((">", "green"), ("<", "red"), ("==", "amber")):
-            rule = {"type": "cell", "criteria": criteria, "value": float(self.threshold)}
+            rule = {"type": "cell", "criteria": criteria, "value": float(self.say.threshold)}
             self.colour(sheet, first, column, last, rule, colour)
 
     def colour_verdicts(self, sheet: Any, first: int, column: int, last: int) -> None:
         for verdict, colour in (("satisfied", "green"), ("not_satisfied", "red"), ("undetermined", "amber")):
-            rule = {"type": "cell", "criteria": "==", "value": f'"{self.verdict(verdict)}"'}
+            rule = {"type": "cell", "criteria": "==", "value": f'"{self.say.verdict(verdict)}"'}
             self.colour(sheet, first, column, last, rule, colour)
 
 
 def _index_column(index: str) -> Column:
     return Column(index, 9, lambda unit: (unit.values[index], STYLES[index]))
-
-
-def _extremes(group: Group) -> tuple[tuple[Unit, ...], tuple[Unit, ...], tuple[int, int]]:
-    """The first and the last of a group, with all who share the rank of the last one taken; how many more there are.
-
-    A unit is in one of the two only.
-    """
-    ranked = group.ranked
-    each = min(BEST, len(ranked) // 2 or 1)
-    best = tuple(unit for unit in ranked if (unit.rank_in_group or 0) <= (ranked[each - 1].rank_in_group or 0))
-    rest = tuple(reversed(ranked[len(best) :]))
-    worst = tuple(u for u in rest if (u.rank_in_group or 0) >= (rest[min(each, len(rest)) - 1].rank_in_group or 0))
-    return best[:MOST], worst[:MOST], (len(best[MOST:]), len(worst[MOST:]))
-
-
-def _quotient(sums: tuple[Decimal, Decimal]) -> Decimal | None:
-    return sums[0] / sums[1] if sums[1] else None
 
 
 def _lines(cells: Sequence[tuple[Any, Any]], columns: Sequence[Column]) -> int:

@@ -1,0 +1,527 @@
+"""DOCX and PDF of an edition, made from made-up rows and read back: figures, ties, what is missing, fonts, bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+import zipfile
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import docx as python_docx
+import openpyxl
+import pypdf
+import pytest
+import yaml
+
+from hailong.publish.report import RENDERER_VERSION, charts, docx, pdf, posting, words, xlsx
+from hailong.publish.report.content import compose
+from hailong.publish.report.data import Change, Earlier, Report, Row, grouped
+from hailong.publish.report.paper import Chart
+from hailong.settings import PROJECT
+from tests.unit.test_report import HEADER, report, unit
+
+AT = HEADER.published_at
+COMMUNE = "xa_phuong_dac_khu"
+UNITS = [
+    unit(1, "22"),
+    unit(2, "20.004", near_threshold=True),
+    unit(3, "20"),
+    unit(4, "19.996", small_sample=True),
+    unit(5, "21.5", rank_in_group=None, window_clipped="unit_started"),
+    unit(6, None, d=Decimal("12.5"), a=Decimal(1)),
+    unit(7, None, status="not_applicable", status_reason="receiving_only", verdict_bound=None),
+    unit(8, "17.123456", COMMUNE, rank_in_group=1),
+]
+
+
+def code(number: int) -> str:
+    return f"HCM.SN{number:02d}"
+
+
+def flow(number: int, received: int) -> Row:
+    return {
+        "unit_code": code(number), "open_at_start": 11, "received": received, "resolved": received - 4, "stopped": 1,
+        "withdrawn": 2, "not_accepted": 1, "without_moment": 0, "open_at_end": 11, "open_overdue": 3,
+        "inherited_overdue": 0, "a_with_open": None, "withdrawn_per_1000": None,
+    }  # fmt: skip
+
+
+def trend(number: int, change: str | None, value: str, index: str = "K") -> Row:
+    return {
+        "unit_code": code(number), "index_code": index, "value": Decimal(value),
+        "previous_value": None if change is None else Decimal(value) - Decimal(change),
+        "previous_change": None if change is None else Decimal(change),
+        "previous_within_one_case": None if change is None else True,
+        "previous_stopped_by": "clipped" if change is None else None,
+    }  # fmt: skip
+
+
+def owed(number: int, reason: str, state: str, **values: Any) -> Row:
+    return {
+        "unit_code": code(number), "reason": reason, "state": state, "due_on": "2026-10-30", "measured": None,
+        "compared_with": None, "threshold": 20, "not_compared_because": None, "explanation_id": None, "cause_code": None,
+    } | values  # fmt: skip
+
+
+ANNEXES: dict[str, tuple[Row, ...]] = {
+    "dossier_flow": (flow(1, 1234), flow(2, 77)),
+    "trend": (trend(1, "1.5", "22"), trend(2, "-0.5", "20.004"), trend(5, None, "21.5"), trend(1, "0.25", "1", "A")),
+    "explanation_owed": (
+        owed(4, "not_satisfied", "open", measured=Decimal("19.996")),
+        owed(4, "overdue_long", "overdue", measured=6, threshold=10),
+        owed(6, "not_satisfied", "not_read"),
+        owed(2, "k_fell", "not_compared", not_compared_because="policy", measured=Decimal(20), compared_with=22),
+    ),
+    "reconciliation": (
+        {"unit_code": code(1), "reason": "same", "city_count": 100, "portal_count": 100},
+        {"unit_code": code(1), "reason": "missing_at_portal", "city_count": 7, "portal_count": 0},
+    ),
+    "late_data": (
+        {"unit_code": code(1), "measure": "rating", "days_late": 0, "record_count": 41},
+        {"unit_code": code(1), "measure": "rating", "days_late": 9, "record_count": 2},
+    ),
+    "k_sensitivity": (
+        {
+            "unit_code": code(3), "k": Decimal(20), "verdict": "undetermined", "verdict_stability": "depends",
+            "k_min": Decimal("18.5"), "k_max": Decimal("20.5"), "flipping_readings": "k_equal=satisfied",
+            "flipped_verdict": "satisfied",
+        },
+    ),
+}  # fmt: skip
+
+
+def evaluated(number: int, kind: str, share: str | None, small: bool = False) -> Row:
+    return {
+        "unit_code": code(number), "evaluator_kind": kind, "is_due": True, "is_small": small,
+        "status": "no_data" if share is None else "scored", "share": None if share is None else Decimal(share),
+    }  # fmt: skip
+
+
+QUARTER: dict[str, tuple[Row, ...]] = {
+    "action": tuple(
+        {
+            "unit_code": code(n), "remedy_code": "training", "state": state, "due_on": "2026-09-01", "period_code": "2026-Q2",
+            "as_of_on": "2026-10-14", "is_without_evidence": state == "done",
+        }
+        for n, state in ((1, "done"), (2, "overdue"), (3, "open"))
+    ),
+    "watch_list": tuple(
+        {"unit_code": code(1), "reason": reason, "record_key": key, "as_of_on": "2026-10-14"}
+        for key, reason in (("H29-1", "overdue_long"), ("H29-2", "overdue_long"), ("P-1", "resent_often"))
+    ),
+    "evaluation": (
+        evaluated(1, "internal", "0.8125"),
+        evaluated(2, "internal", None),
+        evaluated(1, "organisation", "0.5", small=True),
+    ),
+}  # fmt: skip
+
+
+def made_up(units: list[Any] = UNITS, annexes: dict[str, tuple[Row, ...]] | None = None, **header: Any) -> Report:
+    annexes = ANNEXES if annexes is None else annexes
+    return replace(report(units, **header), annexes=annexes, has_annexes=bool(annexes))
+
+
+@dataclass(frozen=True)
+class Files:
+    """One report as both files; `docx_rows`: the cells of every table's rows; texts with single blanks."""
+
+    docx_rows: list[list[str]]
+    docx_text: str
+    pdf_text: str
+    docx_bytes: bytes
+    pdf_bytes: bytes
+
+    def rows_of(self, name: str) -> list[list[str]]:
+        return [row for row in self.docx_rows if name in row[:2]]
+
+
+def read(made: Report, folder: Path) -> Files:
+    paper = compose(made)
+    docx.write(paper, made.header.published_at, folder / "r.docx")
+    pdf.write(paper, made.header.published_at, folder / "r.pdf")
+    document = python_docx.Document(str(folder / "r.docx"))
+    rows = [[cell.text for cell in row.cells] for table in document.tables for row in table.rows]
+    text = "\n".join([*(p.text for p in document.paragraphs), *(" | ".join(row) for row in rows)])
+    pages = [page.extract_text() for page in pypdf.PdfReader(folder / "r.pdf").pages]
+    return Files(
+        rows, text, " ".join(" ".join(pages).split()), (folder / "r.docx").read_bytes(), (folder / "r.pdf").read_bytes()
+    )
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return read(made_up(), tmp_path_factory.mktemp("month"))
+
+
+@pytest.fixture(scope="module")
+def restated_year(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    handover = {
+        "unit_code": code(1), "k": Decimal(22), "quarters": 4, "quarters_scored": 4, "is_year_over": True,
+    }  # fmt: skip
+    made = made_up(
+        annexes=ANNEXES | QUARTER | {"reform_index_handover": (handover,)},
+        period_code="2026", edition_id="2026.e2", edition_no=2, supersedes="2026.e1", reason="Sở 1 sửa số liệu",
+    )  # fmt: skip
+    changes = (
+        Change(code(1), "A", "late", Decimal("0.5"), Decimal(1), Decimal("0.5"), "scored", "scored"),
+        Change(code(1), "K", "late", Decimal("21.75"), Decimal(22), Decimal("0.5"), "satisfied", "satisfied"),
+        Change(code(1), "K", "corrected", Decimal("21.75"), Decimal(22), Decimal("-0.25"), "satisfied", "satisfied"),
+        Change(code(6), "K", "deleted", Decimal("19"), None, None, "not_satisfied", None),
+    )
+    return read(replace(made, changes=changes), tmp_path_factory.mktemp("year"))
+
+
+def vietnamese(value: Decimal | None, places: int) -> str:
+    return "—" if value is None else f"{value:.{places}f}".replace(".", ",")
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_of_every_unit_stands_in_both_files(month: Files) -> None:
+    for row in UNITS:
+        places = {"20.004": 3, "19.996": 3}.get(str(row.k), 2)
+        figures = [
+            row.unit_name,
+            *(vietnamese(row.values[index], 4) for index in "ABC"),
+            vietnamese(row.d, 2),
+            vietnamese(row.e, 0),
+            vietnamese(row.k, places),
+        ]
+        [found] = [cells for cells in month.docx_rows if len(cells) == 10 and cells[1] == row.unit_name]
+        assert found[0] == ("—" if row.rank_in_group is None else str(row.rank_in_group))
+        assert found[1:8] == figures
+        assert " ".join(figures) in month.pdf_text
+
+
+def test_a_unit_without_k_has_dashes_and_the_reason_never_nought(month: Files) -> None:
+    [found] = [cells for cells in month.docx_rows if len(cells) == 10 and cells[1] == "Sở số 6"]
+    assert (found[0], found[3], found[4], found[6], found[7]) == ("—", "—", "—", "—", "—")
+    assert found[8] == "Chưa kết luận được"
+    assert "Thiếu C: Không có lượt đánh giá nào trong kỳ" in found[9]
+    assert ["C", "Không có lượt đánh giá nào trong kỳ"] in [cells[:2] for cells in month.docx_rows]
+
+
+def test_counts_of_verdicts_are_set_against_the_period_before(tmp_path: Path) -> None:
+    before = [unit(1, "22"), unit(2, "22"), unit(3, "19"), unit(4, "19"), unit(5, None)]
+    made = replace(made_up(), earlier=Earlier("2026-09.e1", "2026-09", grouped(before)[0].units))
+    files = read(made, tmp_path)
+    assert ["Toàn Thành phố", "8 (+3)", "3 (+1)", "2 (0)", "1 (+1)", "1 (0)", "1 (+1)"] in [
+        cells[:7] for cells in files.docx_rows
+    ]
+    assert "thay đổi so với tháng 9 năm 2026 (ấn bản 2026-09.e1)" in files.pdf_text
+
+
+def test_volumes_are_added_up_and_balance(month: Files) -> None:
+    [total] = [cells for cells in month.docx_rows if cells[0] == "Toàn Thành phố" and len(cells) == 10]
+    assert total[1:] == ["22", "1.311", "1.303", "2", "4", "2", "0", "22", "6"]
+    start, received, *ended, end = (int(cell.replace(".", "")) for cell in total[1:9])
+    assert start + received == sum(ended) + end
+    assert "Sở số 1 11 1.234 1.230 1 2 1 0 11 3" in month.pdf_text
+
+
+def test_movers_are_shown_with_within_one_case_and_what_cannot_be_compared(month: Files) -> None:
+    assert ["Sở số 1", "20,50", "22,00", "+1,50", "A: +0,2500", "Có"] in month.docx_rows
+    assert ["Sở số 2", "20,504", "20,004", "−0,50", "—", "Có"] in [
+        [cells[0], cells[1].replace("20,50", "20,504"), *cells[2:]] for cells in month.docx_rows
+    ]
+    assert "Không so sánh: 1 cơ quan kỳ này không trọn" in month.docx_text
+
+
+def test_who_must_explain_what_until_when(month: Files) -> None:
+    assert "Thủ trưởng 2 cơ quan phải giải trình 3 nội dung" in month.docx_text
+    [row] = [cells for cells in month.rows_of("Sở số 4") if cells[2:3] == ["30/10/2026"]]
+    assert "Kết quả không hài lòng (K = 19,996)" in row[1]
+    assert "6 hồ sơ quá hạn trên 10 ngày làm việc" in row[1]
+    assert row[3] == "1 còn hạn, chưa giải trình; 1 quá hạn, chưa giải trình"
+    assert "1 cơ quan quy định khác kỳ trước" in month.docx_text
+    assert "20 → 22" not in month.docx_text
+
+
+def test_reading_late_data_and_the_portal_are_told(month: Files) -> None:
+    assert ["Sở số 3", "20,00", "18,50 – 20,50", "K đúng bằng ngưỡng là hài lòng", "Hài lòng"] in month.docx_rows
+    assert ["Lượt đánh giá", "43", "41", "2", "9"] in month.docx_rows
+    assert ["Không có trên Cổng", "7", "0", "+7"] in month.docx_rows
+    assert ["Tổng số", "107", "100", "+7"] in month.docx_rows
+
+
+def test_ties_are_named_in_full(tmp_path: Path) -> None:
+    """Forty share the first rank: all forty names stand in one row, in both files."""
+    files = read(made_up([unit(n, "22", rank_in_group=1) for n in range(1, 41)], {}), tmp_path)
+    [row] = [cells for cells in files.docx_rows if cells[0] == "1" and "40 cơ quan cùng hạng" in cells[-1]]
+    assert row[2].split("; ") == [f"Sở số {n}" for n in range(1, 41)]
+    assert "; ".join(f"Sở số {n}" for n in range(1, 41)) in files.pdf_text
+
+
+# -- what is missing ---------------------------------------------------------------------------------------------------
+
+
+def test_an_edition_older_than_annexes_says_so_in_every_file(tmp_path: Path) -> None:
+    files = read(made_up(annexes={}), tmp_path)
+    assert files.docx_text.count(words.NO_ANNEXES) == 9
+    assert words.NO_ANNEXES in files.pdf_text
+    assert words.EMPTY_ANNEX not in files.pdf_text
+    xlsx.write(made_up(annexes={}), tmp_path / "r.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    assert book["Hồ sơ"]["A4"].value == words.NO_ANNEXES
+    assert book["Hồ sơ"].max_row == 4
+
+
+def test_an_annex_without_rows_says_so_and_prints_no_nought(month: Files, tmp_path: Path) -> None:
+    assert month.docx_text.count(words.EMPTY_ANNEX) == 1  # petitions
+    assert words.EMPTY_ANNEX in month.pdf_text
+    xlsx.write(made_up(), tmp_path / "r.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    assert book["Phản ánh, kiến nghị"]["A4"].value == words.EMPTY_ANNEX
+
+
+def test_a_sum_with_an_unknown_part_is_unknown(tmp_path: Path) -> None:
+    petitions = [
+        {"unit_code": code(n), "is_read": True, "received": 5, "counted": 4, "in_time": 3, "satisfied": told,
+         "unanswered": 0, "not_yet_due": 1}
+        for n, told in ((1, 2), (2, None))
+    ]  # fmt: skip
+    petitions.append({"unit_code": code(3), "is_read": False, **dict.fromkeys(PETITIONS, None)})
+    files = read(made_up(annexes=ANNEXES | {"petition_count": tuple(petitions)}), tmp_path)
+    assert ["Toàn Thành phố", "10", "8", "6", "—", "0", "2"] in files.docx_rows
+    assert "Chưa đọc đủ phản ánh, kiến nghị của 1 cơ quan" in files.docx_text
+
+
+PETITIONS = ("received", "counted", "in_time", "satisfied", "unanswered", "not_yet_due")
+
+
+# -- restated, quarter, year -------------------------------------------------------------------------------------------
+
+
+def test_a_restated_edition_tells_what_each_cause_did(restated_year: Files) -> None:
+    assert "Ấn bản 2026.e2 thay ấn bản 2026.e1. Lý do: Sở 1 sửa số liệu." in restated_year.docx_text
+    assert ["Sở số 1", "21,75", "22,00", "Dữ liệu về muộn: +0,5000; Bản ghi được sửa ở nguồn: −0,2500"] in (
+        restated_year.docx_rows
+    )
+    assert ["Sở số 6", "19,00", "—", "Bản ghi bị xóa ở nguồn: Không hài lòng → không có K"] in restated_year.docx_rows
+    assert ["Dữ liệu về muộn", "1", "1", "0", "0", "0", "0", "1"] in restated_year.docx_rows
+
+
+def test_a_year_says_what_article_12_asks_for(restated_year: Files) -> None:
+    rows = restated_year.docx_rows
+    assert ["Sở, ban, ngành", "Không hài lòng", "1", "Sở số 4"] in rows
+    assert ["Tập huấn, bồi dưỡng", "1", "0", "1", "1", "3"] in rows
+    assert ["Sở số 2", "Tập huấn, bồi dưỡng", "01/9/2026", "2026-Q2"] in rows
+    assert ["Sở số 1", "2", "0", "1", "0"] in rows  # watch-lists
+    assert ["Đánh giá nội bộ", "2", "1", "1", "81,3%", "81,3%"] in rows
+    assert ["Sở số 1", "81,3%", "—", "—", "50,0%*"] in rows
+    assert "Bàn giao cho Sở Nội vụ kết quả của 1 cơ quan: 1 có K của năm; 1 có K ở mọi quý" in restated_year.docx_text
+    for text in (restated_year.docx_text, restated_year.pdf_text):
+        assert "Đề xuất khen thưởng" in text
+        assert "CHÁNH VĂN PHÒNG" in text
+        assert "nên không đăng nguyên văn" in text
+
+
+def test_a_month_is_the_centres_and_says_nothing_of_proposals(month: Files) -> None:
+    for text in (month.docx_text, month.pdf_text):
+        assert "TRUNG TÂM CHUYỂN ĐỔI SỐ" in text
+        assert "GIÁM ĐỐC" in text
+        assert "Đề xuất khen thưởng" not in text
+
+
+def test_the_head_is_that_of_official_papers(month: Files) -> None:
+    for text in (month.docx_text, month.pdf_text):
+        for part in (
+            "CỘNG HÒA XÃ HỘI CHỦ NGHĨA VIỆT NAM",
+            "Độc lập - Tự do - Hạnh phúc",
+            "/BC-TTCĐS",
+            "Thành phố Hồ Chí Minh, ngày 20 tháng 10 năm 2026",
+            "Nơi nhận:",
+            "BÁO CÁO",
+        ):
+            assert part in text
+    section = python_docx.Document(io.BytesIO(month.docx_bytes)).sections[0]
+    margins = (section.top_margin, section.bottom_margin, section.left_margin, section.right_margin)
+    assert [round(margin.mm) for margin in margins] == [20, 20, 30, 15]  # type: ignore[union-attr]
+    assert (round(section.page_width.mm), round(section.page_height.mm)) == (210, 297)  # type: ignore[union-attr]
+
+
+def test_the_handover_file_holds_every_unit_of_the_annex(tmp_path: Path) -> None:
+    rows = tuple(
+        {"unit_code": code(n), "k": k, "verdict": None, "organisation_share": None, "quarters": 4, "quarters_scored": 3}
+        for n, k in ((1, Decimal("21.123456")), (6, None))
+    )
+    made = made_up(annexes={"reform_index_handover": rows}, period_code="2026")
+    xlsx.write_handover(made, tmp_path / "h.xlsx")
+    sheet = openpyxl.load_workbook(tmp_path / "h.xlsx")["Bàn giao CCHC"]
+    assert [[cell.value for cell in row[:2]] for row in sheet.iter_rows(min_row=4)] == [
+        ["Sở số 1", 21.123456],
+        ["Sở số 6", "—"],
+    ]
+
+
+# -- sheets to post ----------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_to_post_shows_no_figure_of_a_hidden_cell(tmp_path: Path) -> None:
+    start, end = date(2026, 9, 15), date(2026, 12, 15)
+    header = {
+        "edition_id": "2026-Q4.e1", "period_code": "2026-Q4", "period_start": start, "period_end": end, "supersedes": None,
+        "reason": None, "legal_basis": None, "content_sha256": "b" * 64, "published_at": AT,
+    }  # fmt: skip
+    shown = {
+        "unit_code": "U1", "unit_name": "Phường Một", "peer_group": "g", "peer_group_name": "Phường", "k": Decimal("20.004"),
+        "verdict": "satisfied", "verdict_bound": None, "status": "scored", "status_reason": None, "rank_among_shown": 1,
+        "window_start": start, "window_end": end,
+    }  # fmt: skip
+    hidden = shown | {
+        "unit_code": "U2", "unit_name": "Phường Hai", "k": None, "verdict": None, "status": "suppressed",
+        "rank_among_shown": None, "window_start": start + timedelta(days=16),
+    }  # fmt: skip
+    index = {
+        "index_code": "C",
+        "numerator": Decimal(7),
+        "denominator": Decimal(9),
+        "value": Decimal(7) / 9,
+        "status": "scored",
+    }
+    rows = [
+        index | {"unit_code": "U1", "status_reason": None},
+        {**dict.fromkeys(index), "unit_code": "U2", "index_code": "C", "status": "suppressed", "status_reason": None},
+        {
+            **dict.fromkeys(index),
+            "unit_code": "U2",
+            "index_code": "B",
+            "status": "no_data",
+            "status_reason": "no_resolved_dossier",
+        },
+    ]
+    parameters = {"k_threshold": "20", **{f"{name}_max": "18" if name == "d" else "1" for name in "abcde"}}
+    data = posting.sheets(header, [shown, hidden], rows, parameters)
+    (tmp_path / "n.pdf").write_bytes(pdf.typeset(posting.MAIN, data, {}, AT))
+    first, second = (" ".join(p.extract_text().split()) for p in pypdf.PdfReader(tmp_path / "n.pdf").pages)
+    assert "Tổng điểm K (tối đa 22, trên 20 là hài lòng): 20,004" in first
+    assert "0,7778" in first
+    assert "7 lượt đánh giá tốt / 9 lượt đánh giá" in first
+    assert "1 trong 1 cơ quan" in first
+    assert second.count("Không công khai") == 3  # verdict, K, C
+    assert "Không có hồ sơ nào có kết quả trong kỳ" in second
+    assert "từ ngày 01/10/2026" in second
+    assert not re.search(r"0,\d{4}|Hài lòng|Xếp hạng", second)
+
+
+# -- bytes, fonts, words -----------------------------------------------------------------------------------------------
+
+
+def test_the_same_edition_gives_the_same_bytes_and_another_other_bytes(month: Files, tmp_path: Path) -> None:
+    again = read(made_up(), tmp_path)
+    other = read(made_up(content_sha256="c" * 64), tmp_path)
+    assert (again.docx_bytes, again.pdf_bytes) == (month.docx_bytes, month.pdf_bytes)
+    assert other.docx_bytes != month.docx_bytes
+    assert other.pdf_bytes != month.pdf_bytes
+
+
+def test_the_publication_is_the_only_clock(month: Files) -> None:
+    with zipfile.ZipFile(io.BytesIO(month.docx_bytes)) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(2026, 10, 20, 3, 4, 4)}  # zip counts two seconds
+        core = archive.read("docProps/core.xml").decode()
+    assert set(re.findall(r"\d{4}-\d\d-\d\dT[\d:]+Z", core)) == {"2026-10-20T03:04:05Z"}
+    reader = pypdf.PdfReader(io.BytesIO(month.pdf_bytes))
+    assert reader.metadata
+    assert {str(value)[:16] for name, value in reader.metadata.items() if "Date" in name} == {"D:20261020030405"}
+    assert set(re.findall(rb"20\d\d-\d\d-\d\dT[\d:]+", month.pdf_bytes)) <= {b"2026-10-20T03:04:05"}
+
+
+def test_the_pdf_embeds_its_fonts_and_needs_no_other(month: Files) -> None:
+    names = set()
+    for page in pypdf.PdfReader(io.BytesIO(month.pdf_bytes)).pages:
+        for font in page["/Resources"]["/Font"].values():  # type: ignore[index, union-attr]
+            [inner] = font["/DescendantFonts"]
+            assert "/FontFile2" in inner["/FontDescriptor"]
+            names.add(str(font["/BaseFont"]).partition("+")[2])
+    assert names == {"LiberationSerif", "LiberationSerif-Bold", "LiberationSerif-Italic", "LiberationSerif-BoldItalic"}
+
+
+def test_letters_are_composed_ones(tmp_path: Path) -> None:
+    apart = unicodedata.normalize("NFD", "Phường Thủ Đức")
+    assert apart != "Phường Thủ Đức"
+    files = read(made_up([unit(1, "22", unit_name=apart)], {}), tmp_path)
+    for text in (files.docx_text, files.pdf_text):
+        assert "Phường Thủ Đức" in text
+        assert apart not in text
+
+
+def test_charts_are_drawn_and_measured_with_the_reports_font(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A legend of long names is laid out by their measured widths: another font puts its entries elsewhere."""
+    rows = tuple({"group": f"Nhóm {n}", "state": f"{'Wm' * n} {n}", "units": n} for n in range(1, 6))
+    chart = Chart("verdicts", "x", rows, Decimal(20))
+    drawn = charts.draw(chart)
+    assert set(re.findall(r'font-family="([^"]+)"', drawn)) == {"Liberation Serif"}
+    monkeypatch.setattr(charts, "FONT", "No such font")
+    other = charts.draw(chart).replace("No such font", "Liberation Serif")
+    assert re.findall(r"translate\([^)]*\)", drawn) != re.findall(r"translate\([^)]*\)", other)
+
+
+def test_the_renderers_version_names_what_decides_the_bytes() -> None:
+    for name in ("XlsxWriter", "docxtpl", "python-docx", "lxml", "typst", "altair", "vl-convert-python", "zlib"):
+        assert re.search(rf"\b{name} \d", RENDERER_VERSION)
+
+
+SEEDS = PROJECT / "dbt_project/seeds"
+
+
+@pytest.mark.parametrize(
+    ("seed", "column", "known"),
+    [
+        ("explanation_reason", "reason", words.EXPLANATION_REASONS),
+        ("reconciliation_reason", "reason", words.RECONCILIATION),
+        ("petition_term", "term_code", words.TERMS),
+        ("evaluator_kind", "evaluator_kind", words.EVALUATORS),
+        ("volume_class", "volume_class", words.VOLUMES),
+        ("portal_group", "index_code", words.PORTAL_GROUPS),
+    ],
+)
+def test_every_code_of_the_seeds_has_its_words(seed: str, column: str, known: dict[str, str]) -> None:
+    with (SEEDS / f"{seed}.csv").open(encoding="utf-8") as file:
+        codes = {row[column] for row in csv.DictReader(file)}
+    assert codes == set(known)
+
+
+@pytest.fixture(scope="module")
+def checks() -> dict[str, dict[str, str]]:
+    """Mart → its named checks."""
+    return {
+        entry["name"]: {rule["name"]: rule["expression"] for rule in entry.get("constraints", ()) if "name" in rule}
+        for path in (PROJECT / "dbt_project/models/marts").glob("_*.yml")
+        if "unit_tests" not in path.name
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", ())
+    }
+
+
+def test_every_reading_has_its_words() -> None:
+    with (SEEDS / "scoring_reading.csv").open(encoding="utf-8") as file:
+        assert {f"{row['parameter']}={row['value']}" for row in csv.DictReader(file)} == set(words.READINGS)
+
+
+@pytest.mark.parametrize(
+    ("model", "constraint", "known"),
+    [
+        ("mart_explanation_owed", "owed_state_known", words.EXPLANATION_STATES),
+        ("mart_explanation_owed", "owed_not_compared_because_known", words.NOT_COMPARED),
+        ("mart_trend", "previous_stop_known", words.NO_TREND),
+        ("mart_action", "action_state_known", words.ACTION_STATES),
+        ("mart_dispute", "dispute_state_known", words.DISPUTE_STATES),
+        ("mart_dispute", "dispute_record_known", words.RECORD_STATUSES),
+        ("mart_late_data", "late_measure_known", words.MEASURES),
+        ("mart_evaluation", "evaluation_status_known", words.EVALUATION_STATUSES),
+        ("mart_rollup", "scope_known", words.SCOPES),
+        ("mart_rollup", "part_known", words.PARTS),
+        ("mart_k_sensitivity", "stability_known", words.STABILITIES),
+    ],
+)
+def test_every_state_of_the_marts_has_its_words(
+    checks: dict[str, dict[str, str]], model: str, constraint: str, known: dict[str, str]
+) -> None:
+    assert set(re.findall(r"'([a-z_]+)'", checks[model][constraint])) == set(known)
