@@ -260,6 +260,13 @@ def test_ties_are_named_in_full(tmp_path: Path) -> None:
     assert "; ".join(f"Sở số {n}" for n in range(1, 41)) in files.pdf_text
 
 
+def test_a_shared_rank_on_both_sides_of_the_threshold_shows_every_k(tmp_path: Path) -> None:
+    units = [unit(1, "20.004", rank_in_group=1), unit(2, "19.996", rank_in_group=1), unit(3, "15", rank_in_group=3)]
+    files = read(made_up(units, {}), tmp_path)
+    [row] = [cells for cells in files.docx_rows if cells[0] == "1" and "2 cơ quan cùng hạng" in cells[-1]]
+    assert row[1:3] == ["20,004; 19,996", "Sở số 1; Sở số 2"]
+
+
 # -- what is missing ---------------------------------------------------------------------------------------------------
 
 

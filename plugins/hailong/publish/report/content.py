@@ -226,13 +226,16 @@ class Monthly:
 
     def _tied(self, units: Sequence[Unit]) -> list[str | Cell]:
         """All who share a rank, on one row."""
-        first = units[0]
+        verdicts = {unit.verdict for unit in units}  # ranks are by K of two decimals, verdicts by all of them
         losses = {self.say.loss(unit) for unit in units}
         lost = f"Mất điểm nhiều nhất: {loss}" if len(losses) == 1 and (loss := losses.pop()) else ""
         together = f"{len(units)} cơ quan cùng hạng" if len(units) > 1 else ""
         return [
-            str(first.rank_in_group),
-            Cell(self.say.k(first.k), TONES.get(first.verdict or "", "")),
+            str(units[0].rank_in_group),
+            Cell(
+                "; ".join(dict.fromkeys(self.say.k(unit.k) for unit in units)),
+                TONES.get(verdicts.pop() or "", "") if len(verdicts) == 1 else "",
+            ),
             "; ".join(unit.unit_name for unit in units),
             words.listed((together, lost)),
         ]
@@ -746,7 +749,8 @@ class Monthly:
             ("Công bố", f"{header.published_by}, {words.moment(header.published_at.astimezone(ZONE))}"),
             (
                 "Kiểm tra chất lượng",
-                f"Lần kiểm tra {header.gate_run_id}; cảnh báo người ký đã xem: {seen}",
+                f"Lần kiểm tra {header.gate_run_id} (data_docs/{header.gate_run_id}/index.html); "
+                f"cảnh báo người ký đã xem: {seen}",
             ),
             ("Bộ quy tắc, chương trình", f"{header.rules_sha256[:16]}…, phiên bản {header.code_version}"),
             ("Mã kiểm tra nội dung", f"SHA-256 {header.content_sha256}"),
