@@ -161,7 +161,7 @@ def _with_scope(report: Report, rows: Sequence[Row]) -> Iterable[Row]:
         **{group.code: group.name for group in report.groups},
         **{unit.unit_code: unit.unit_name for unit in report.units},
     }
-    return (row | {"scope_name": names.get(row["scope_code"], row["scope_code"])} for row in rows)
+    return (row | {"scope_name": names.get(row["scope_code"] or "", row["scope_code"])} for row in rows)
 
 
 def _with_extents(report: Report, rows: Sequence[Row]) -> Iterable[Row]:

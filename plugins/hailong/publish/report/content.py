@@ -542,10 +542,10 @@ class Monthly:
             return
         yield table(
             (
-                Column("Cơ quan", 24),
-                Column("Lý do và số liệu", 44),
+                Column("Cơ quan", 20),
+                Column("Lý do và số liệu", 52),
                 Column("Hạn", 12, "center"),
-                Column("Tình trạng", 20),
+                Column("Tình trạng", 16),
             ),
             [
                 [

@@ -24,6 +24,13 @@ Kind = Literal["month", "quarter", "year"]
 Row = dict[str, Any]
 
 
+class AnnexRow(dict[str, Any]):
+    """A row of an annex. A column that its mart did not have yet is unknown, as a null is."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
 @dataclass(frozen=True)
 class Header:
     """The edition, its candidate and its signature."""
@@ -217,7 +224,7 @@ def _annexes(connection: psycopg.Connection, edition_id: str) -> dict[str, tuple
     with connection.cursor() as cursor:
         set_json_loads(partial(json.loads, parse_float=Decimal), cursor)
         for annex, content in cursor.execute(ANNEX_ROWS, (edition_id,)):
-            found[annex].append(content)
+            found[annex].append(AnnexRow(content))
     return {annex: tuple(rows) for annex, rows in found.items()}
 
 
