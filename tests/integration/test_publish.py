@@ -290,6 +290,22 @@ def test_annexes_are_the_rows_of_the_marts_and_go_with_the_edition(built: Settin
             ).fetchall()
             assert made
             assert sorted(said) == sorted(made), annex
+        channels = connection.execute(
+            "select unit_code, sum((content ->> 'received')::bigint) from publish.annex where edition_id = %s "
+            "and annex = 'received_by_channel' group by unit_code order by 1",
+            (published.edition_id,),
+        ).fetchall()
+        assert (
+            channels
+            == connection.execute(
+                "select unit_code, received from marts.dossier_flow where period_code = %s and received > 0 order by 1",
+                (PERIOD,),
+            ).fetchall()
+        )
+        groups = connection.execute(
+            "select count(distinct content ->> 'group_code') from publish.annex where annex = 'portal_group'"
+        ).fetchone()
+        assert groups and groups[0] > 1  # in the portal's own windows, which are not those of our months
         days = connection.execute(
             "select (select sum((content ->> 'record_count')::bigint) from publish.annex where annex = 'late_data'), "
             "(select sum(record_count) from marts.late_data where event_on >= '2026-09-15' and event_on < '2026-10-15')"

@@ -16,7 +16,7 @@ from hailong.publish.report.data import INDICES, Header, Index, Parameter, Repor
 from hailong.publish.report.xlsx import write
 
 OF_A_MONTH = [
-    "Hồ sơ", "Quy mô, kế thừa", "Phản ánh, kiến nghị", "Thời hạn phản ánh", "Giải trình", "Theo dõi",
+    "Hồ sơ", "Kênh nộp", "Quy mô, kế thừa", "Phản ánh, kiến nghị", "Thời hạn phản ánh", "Giải trình", "Theo dõi",
     "Phụ thuộc cách hiểu", "Biến động", "Số liệu về muộn", "Đối chiếu với Cổng", "Khiếu nại số liệu", "Tổng hợp",
 ]  # fmt: skip
 SHEETS = ["Tổng quan", "Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", *OF_A_MONTH, "Tham số", "Ghi chú"]

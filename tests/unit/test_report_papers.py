@@ -71,6 +71,10 @@ def owed(number: int, reason: str, state: str, **values: Any) -> Row:
 
 ANNEXES: dict[str, tuple[Row, ...]] = {
     "dossier_flow": (flow(1, 1234), flow(2, 77)),
+    "received_by_channel": tuple(
+        {"unit_code": code(n), "channel_code": channel, "received": received}
+        for n, channel, received in ((1, "desk", 1000), (1, "online", 200), (1, None, 34), (2, "post", 77))
+    ),
     "trend": (trend(1, "1.5", "22"), trend(2, "-0.5", "20.004"), trend(5, None, "21.5"), trend(1, "0.25", "1", "A")),
     "explanation_owed": (
         owed(4, "not_satisfied", "open", measured=Decimal("19.996")),
@@ -225,6 +229,12 @@ def test_volumes_are_added_up_and_balance(month: Files) -> None:
     start, received, *ended, end = (int(cell.replace(".", "")) for cell in total[1:9])
     assert start + received == sum(ended) + end
     assert "Sở số 1 11 1.234 1.230 1 2 1 0 11 3" in month.pdf_text
+
+
+def test_what_was_received_is_told_by_channel(month: Files) -> None:
+    assert ["Nhóm cơ quan", "Trực tiếp", "Trực tuyến", "Bưu chính", "Không rõ", "Cộng"] in month.docx_rows
+    assert ["Toàn Thành phố", "1.000", "200", "77", "34", "1.311"] in month.docx_rows
+    assert "Toàn Thành phố 1.000 200 77 34 1.311" in month.pdf_text
 
 
 def test_movers_are_shown_with_within_one_case_and_what_cannot_be_compared(month: Files) -> None:

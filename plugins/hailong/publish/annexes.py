@@ -15,9 +15,17 @@ from hailong.periods import Period
 
 PART = "annexes"  # as `publish.candidate_part` names it
 OF_PERIOD = "select * from {mart} where period_code = %(period)s"
-# Annex → its rows of one period. What is kept by days there is summed here over the days of the period.
+# Annex → its rows of one period, of the mart of that name unless it says otherwise. What is kept by days there is summed here
+# over the days of the period.
 ANNEXES = {
     "dossier_flow": OF_PERIOD,
+    "received_by_channel": (
+        "select came.unit_code, dossiers.channel_code, count(*) as received from {facts}.fct_dossier_event as came "
+        "inner join {core}.core_dossier as dossiers on came.dossier_code = dossiers.dossier_code "
+        "inner join {core}.core_unit_window as windows on came.unit_code = windows.unit_code "
+        "and came.event_on >= windows.window_start and came.event_on < windows.window_end "
+        "where came.event = 'received' and windows.period_code = %(period)s group by came.unit_code, dossiers.channel_code"
+    ),
     "petition_count": OF_PERIOD,
     "petition_term": OF_PERIOD,
     "explanation_owed": OF_PERIOD,
@@ -34,27 +42,32 @@ ANNEXES = {
     "follow_up": OF_PERIOD,
     "watch_list": "select * from {mart}",  # as of the last day read
     "action": "select * from {mart}",  # a remedy may be due long after the period that it was promised for
-    "dispute": OF_PERIOD,
+    "dispute": (  # a quarter has those of its months
+        "select * from {mart} where period_code in (select period_code from {core}.dim_period "
+        "where period_start >= %(start)s and period_end <= %(end)s)"
+    ),
     "evaluation": OF_PERIOD,
     "evaluation_criterion": OF_PERIOD,
     "rollup": OF_PERIOD,
     "trend": OF_PERIOD,
     "unit_note": OF_PERIOD,
-    "portal_group": OF_PERIOD,
+    "portal_group": "select * from {mart} where window_from < %(end)s and window_to >= %(start)s",  # in windows of its own
     "reform_index_handover": OF_PERIOD,
 }
-MODELS = tuple(f"mart_{name}" for name in ANNEXES)  # which make them
+BY_CHANNEL = "received_by_channel"  # out of the dossiers; all others are marts
+MODELS = ("fct_dossier_event", *(f"mart_{name}" for name in ANNEXES if name != BY_CHANNEL))  # which make them
 
 
-def copy(connection: psycopg.Connection, candidate_id: str, period: Period, marts: str) -> None:
-    """Copy the annexes of a period out of the schema `marts`; rows in the order of their text."""
+def copy(connection: psycopg.Connection, candidate_id: str, period: Period, prefix: str) -> None:
+    """Copy the annexes of a period out of the schemas with this prefix; rows in the order of their text."""
+    schemas = {name: sql.Identifier(f"{prefix}{name}") for name in ("core", "facts")}
     for annex, rows in ANNEXES.items():
         connection.execute(
             sql.SQL(
                 "insert into publish.candidate_annex (candidate_id, annex, row_no, unit_code, content) "
                 'select %(candidate)s, %(annex)s, row_number() over (order by content::text collate "C"), '
                 "content ->> 'unit_code', content from (select to_jsonb(said) as content from ({rows}) as said) as kept"
-            ).format(rows=sql.SQL(rows).format(mart=sql.Identifier(marts, annex))),
+            ).format(rows=sql.SQL(rows).format(mart=sql.Identifier(f"{prefix}marts", annex), **schemas)),
             {
                 "candidate": candidate_id,
                 "annex": annex,

@@ -217,6 +217,11 @@ SHEETS = (
         ),
     ),
     Sheet(
+        "received_by_channel", "Kênh nộp", "Hồ sơ tiếp nhận theo kênh nộp",
+        "Cộng các kênh của một cơ quan bằng số tiếp nhận ở trang “Hồ sơ”.",
+        (_code("Kênh", "channel_code", words.CHANNELS, 16), _whole("Tiếp nhận", "received")),
+    ),
+    Sheet(
         "unit_note", "Quy mô, kế thừa", "Quy mô và việc kế thừa của từng cơ quan",
         "Quy mô theo số hồ sơ tính vào A. Hồ sơ tiếp quản: đang dở ở ngày đầu hoạt động của cơ quan.",
         (

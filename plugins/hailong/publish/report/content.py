@@ -377,16 +377,42 @@ class Monthly:
         yield table(FLOW_COLUMNS, [_flow_row(name, members) for name, members in (*groups, every) if members], totals=1)
         yield Text(
             "Tồn đầu kỳ + tiếp nhận = giải quyết + dừng xử lý + rút + không tiếp nhận + không rõ thời điểm + tồn cuối kỳ. "
-            "“Quá hạn” là số đang tồn cuối kỳ đã quá ngày hẹn trả, không nằm trong A. Số liệu kèm ấn bản không tách theo "
-            "kênh nộp hồ sơ.",
+            "“Quá hạn” là số đang tồn cuối kỳ đã quá ngày hẹn trả, không nằm trong A.",
             "note",
         )
+        yield from self.channels()
         inherited = sum(row["inherited_overdue"] for row in rows)
         if inherited:
             yield Text(
                 f"Có {words.count(inherited)} hồ sơ trả kết quả muộn đã quá hạn từ trước khi cơ quan tiếp quản "
                 "(vẫn tính vào A theo tham số inherited_overdue)."
             )
+
+    def channels(self) -> Iterable[Block]:
+        """What was received, by the channel that it came by."""
+        rows = self.report.annex("received_by_channel")
+        if not rows:
+            yield self.absent("received_by_channel")
+            return
+        codes = [*words.CHANNELS, *sorted({row["channel_code"] for row in rows} - {*words.CHANNELS, None}), None]
+        codes = [code for code in codes if any(row["channel_code"] == code for row in rows)]
+
+        def counted(name: str, units: set[str] | None) -> list[str]:
+            own = [row for row in rows if units is None or row["unit_code"] in units]
+            sums = [sum(row["received"] for row in own if row["channel_code"] == code) for code in codes]
+            return [name, *map(words.count, (*sums, sum(sums)))]
+
+        groups = [(group.name, {unit.unit_code for unit in group.units}) for group in self.report.groups]
+        yield Text("Tiếp nhận theo kênh nộp hồ sơ", "head")
+        yield table(
+            (
+                Column("Nhóm cơ quan", 40),
+                *(Column(words.CHANNELS.get(code, code or "Không rõ"), 15, "center") for code in codes),
+                Column("Cộng", 15, "center"),
+            ),
+            [counted(name, units) for name, units in groups] + [counted("Toàn Thành phố", None)],
+            totals=1,
+        )
 
     def volume_of_units(self) -> Iterable[Block]:
         rows = self.report.annex("dossier_flow")

@@ -81,6 +81,7 @@ OWED_BY = {
     "posting_unchecked": "Văn phòng UBND Thành phố kiểm tra, hoặc cơ quan tự kiểm tra",
 }
 PLACES = {"desk": "Bộ phận Một cửa", "website": "Trang thông tin điện tử"}
+CHANNELS = {"desk": "Trực tiếp", "online": "Trực tuyến", "post": "Bưu chính"}
 CLIPPED = {
     "unit_started": "Bắt đầu hoạt động trong kỳ",
     "unit_ended": "Kết thúc hoạt động trong kỳ",
