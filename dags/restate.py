@@ -34,7 +34,11 @@ with DAG(
     default_args={"owner": "data-engineering", "retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
         "period": period_param(),
-        "reason": Param(type="string", minLength=10, description="Why; it is published with the new edition"),
+        "reason": Param(
+            type="string",
+            minLength=10,
+            description="Why; public with the edition of a quarter or year: no codes, no names",
+        ),
     },
 ):
     candidate = HailongOperator(

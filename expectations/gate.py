@@ -26,6 +26,7 @@ from expectations.outcome import RECORDED, Part, Result, Run, decide, show
 from expectations.suites import candidate, landed
 from expectations.suites.model import OWNER, Check, Subject, Target
 from hailong.errors import HailongError, PermanentError, TransientError
+from hailong.publish.candidate import hold_builds
 from hailong.review import ROLE, findings
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
@@ -40,6 +41,7 @@ def run_candidate(
     started = now or datetime.now(UTC)
     with connect(settings, ROLE) as connection:
         connection.execute("set transaction isolation level repeatable read, read only")
+        hold_builds(connection)  # some of it is compared with what the marts say of the period before
         header = candidate.read_header(connection, candidate_id)
         subject = _read(lambda: candidate.read(connection, settings, header), f"the candidate {candidate_id}")
     stamps = (candidate_id, header.content_sha256, header.period_code, header.as_of_batch)
@@ -102,25 +104,38 @@ def _with_findings(
     started: datetime,
 ) -> Run:
     """Findings are opened, seen again and closed in the run's own transaction; the run then says so."""
-    kind = "feed" if subject.default == findings.EVERYTHING else "period"
     today = findings.local_day(settings, started)
-    failures = [
-        findings.Failure(r.expectation_id, part.scope, r.severity, part.owner, r.reason, r.observed, part.keys)
-        for r in run.failed
-        for part in r.parts
-    ]
-    tally = findings.record(connection, run.run_id, kind, failures, passed(suite, subject, run.results), today)
-    scopes = {failure.scope for failure in failures}
-    known = {
-        expectation: "; ".join(
-            f"{row['by']} đã biết, đến hết ngày {row['until']:%d/%m/%Y}: {row['why']}" for row in rows
-        )
-        for expectation, rows in findings.acknowledged(connection, kind, scopes, today).items()
-    }
+    tally, known = findings.Tally(), dict[str, str]()
+    for kind in ("feed", "period"):
+        own = [check for check in suite if _kind(subject, check.target) == kind]
+        results = [result for result in run.results if _kind(subject, result.target) == kind]
+        failures = [
+            findings.Failure(r.expectation_id, part.scope, r.severity, part.owner, r.reason, r.observed, part.keys)
+            for r in results
+            if not r.success
+            for part in r.parts
+        ]
+        tally += findings.record(connection, run.run_id, kind, failures, passed(own, subject, results, kind), today)
+        failing = {(failure.expectation_id, failure.scope) for failure in failures}
+        known |= {
+            expectation: "; ".join(
+                f"{row['scope']}: {row['by']} đã biết, đến hết ngày {row['until']:%d/%m/%Y}: {row['why']}"
+                for row in rows
+            )
+            for expectation, rows in findings.acknowledged(connection, kind, failing, today).items()
+        }
     return replace(run, tally=tally, known=known)
 
 
-def passed(suite: Sequence[Check], subject: Subject, results: Sequence[Result]) -> set[tuple[str, str]]:
+def _kind(subject: Subject, target: str) -> str:
+    """What the scopes of a target are: periods, where its rows are of periods or the whole run is of one; else feeds."""
+    of_period = target in subject.targets and subject.targets[target].scope == "period"
+    return "period" if of_period or subject.default != findings.EVERYTHING else "feed"
+
+
+def passed(
+    suite: Sequence[Check], subject: Subject, results: Sequence[Result], kind: str | None = None
+) -> set[tuple[str, str]]:
     """(expectation, scope) that were looked at and do not fail, at least not by more than is only recorded."""
     found = {
         (check.id, scope)
@@ -129,7 +144,9 @@ def passed(suite: Sequence[Check], subject: Subject, results: Sequence[Result]) 
         for scope in subject.targets[check.target].scopes(subject.default)
     }
     found |= {
-        (f"{name}.rows_present", subject.default) for name, target in subject.targets.items() if not target.frame.empty
+        (f"{name}.rows_present", subject.default)
+        for name, target in subject.targets.items()
+        if not target.frame.empty and kind in (None, _kind(subject, name))
     }
     failing = {
         (result.expectation_id, part.scope)

@@ -38,13 +38,17 @@ class Mail:
 
 @dataclass
 class Mailbox:
-    """What a mail server received, and how it is to behave: `refuse` addresses, `down` answers every greeting with 421."""
+    """What a mail server received, and how it is to behave.
+
+    `refuse` addresses; `down` answers every greeting with 421; `rude` answers QUIT with 500.
+    """
 
     port: int = 0
     tls: ssl.SSLContext | None = None
     mails: list[Mail] = field(default_factory=list)
     refuse: set[str] = field(default_factory=set)
     down: bool = False
+    rude: bool = False
 
     def take(self) -> list[Mail]:
         taken, self.mails = self.mails, []
@@ -97,7 +101,7 @@ class Mailbox:
                     self.mails.append(Mail(sender, recipients, content, encrypted, login))
                     say("250 taken")
                 case "QUIT":
-                    return say("221 bye")
+                    return say("500 what" if self.rude else "221 bye")
                 case _:
                     say("250 fine")
 

@@ -426,7 +426,7 @@ select distinct on (whole.period_code)
             and part.period_start >= whole.period_start
             and part.period_end <= whole.period_end
             and part.supersedes is not null
-            and part.published_at > whole.published_at
+            and (part.published_at > whole.published_at or part.as_of_batch > whole.as_of_batch)
     ) as parts_as_counted
 from publish.edition as whole
 order by whole.period_code, whole.edition_no desc

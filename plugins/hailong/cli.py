@@ -370,7 +370,7 @@ def publish(
 )
 def restate(
     period: PeriodOption,
-    reason: Annotated[str, typer.Option(help="Why; it is published with the new edition.")],
+    reason: Annotated[str, typer.Option(help="Why; public with the edition of a quarter or year: no codes, no names.")],
     by: Annotated[str, typer.Option(help="Who asks for it; may not sign it.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change, and why.")] = False,
     as_json: JsonOption = False,

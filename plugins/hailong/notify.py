@@ -9,7 +9,7 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, getaddresses, make_msgid, parseaddr
@@ -213,6 +213,8 @@ def _mail(settings: Settings, message: Message, role: str, addresses: str) -> st
         raise UsageError(
             f"HAILONG_MAIL_{role.upper()} holds something that is no mail address: separate them by commas"
         )
+    if any(mark in sender + addresses for mark in "\r\n"):
+        raise UsageError(f"HAILONG_MAIL_FROM and HAILONG_MAIL_{role.upper()} must each stand on one line")
     mail = EmailMessage()
     mail["Subject"] = " ".join(message.subject.split())
     mail["From"], mail["To"] = sender, addresses
@@ -221,8 +223,13 @@ def _mail(settings: Settings, message: Message, role: str, addresses: str) -> st
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
     mail.set_content(message.text, cte="base64")
     try:
-        with _session(settings.env["HAILONG_SMTP_URL"]) as session:
+        session = _session(settings.env["HAILONG_SMTP_URL"])
+        try:
             refused = session.send_message(mail)
+        finally:
+            with suppress(smtplib.SMTPException, OSError):  # what was taken is sent, however the server says good-bye
+                session.quit()
+            session.close()
     except smtplib.SMTPRecipientsRefused as error:
         codes = sorted({code for code, _ in error.recipients.values()})
         raise _Refused(f"every address refused: {', '.join(map(str, codes))}") from None

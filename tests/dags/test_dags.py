@@ -151,10 +151,13 @@ def test_the_watcher_tells_what_it_sees(described: dict[str, Any]) -> None:
 def test_owners_are_told_also_when_the_gate_stopped_and_the_night_is_still_judged_by_it(
     described: dict[str, Any],
 ) -> None:
-    """A teardown runs whatever came before; a run is judged by the tasks before it, and by a teardown that failed."""
+    """A run is judged by its leaves: the only one wants all of them."""
     dag = described["dags"]["build__warehouse"]
-    assert dag["upstream"] == {"build": [], "gate": ["build"], "digest": ["gate"]}
-    assert dag["teardowns"] == ["digest"] and dag["commands"]["digest"] == ["findings", "digest"]
+    assert dag["upstream"] == {
+        "build": [], "gate": ["build"], "digest": ["gate"], "done": ["build", "digest", "gate"],
+    }  # fmt: skip
+    assert (dag["rules"]["digest"], dag["rules"]["done"]) == ("all_done", "all_success")
+    assert dag["commands"]["digest"] == ["findings", "digest"]
 
 
 def test_ingest_dags_take_a_window_or_a_file(described: dict[str, Any]) -> None:

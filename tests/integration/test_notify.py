@@ -188,6 +188,17 @@ def test_one_refused_address_of_a_role_is_told_and_the_mail_counts_as_sent(
     assert [mail.recipients for mail in box.take()] == [[ENGINEER]]
 
 
+def test_a_mail_that_was_taken_is_sent_however_the_server_says_good_bye(
+    module_warehouse: Settings, box: Mailbox
+) -> None:
+    box.rude = True
+    settings = equipped(module_warehouse, box)
+    assert outcomes(deliver(settings, about("deadline/rude"))) == [("mail", "sent")]
+    assert outcomes(deliver(settings, about("deadline/rude"))) == [("mail", "known")]
+    assert len(box.mails) == 1
+    box.rude = False
+
+
 def test_a_role_without_address_is_said_and_told_when_it_has_one(module_warehouse: Settings, box: Mailbox) -> None:
     settings = equipped(module_warehouse, box)
     delivery = deliver(settings, about("deadline/head", roles=("head",)))
@@ -203,6 +214,7 @@ def test_a_role_without_address_is_said_and_told_when_it_has_one(module_warehous
         ("HAILONG_SMTP_URL", "smtp://u:geheim@host:nonsense"),
         ("HAILONG_MAIL_FROM", ""),
         ("HAILONG_MAIL_ENGINEER", "geheim"),
+        ("HAILONG_MAIL_ENGINEER", "geheim@example.invalid,\n other@example.invalid"),
         ("HAILONG_WEBHOOK_URL", "hooks.example.invalid/geheim"),
     ],
 )

@@ -567,6 +567,20 @@ def test_a_package_is_made_again_byte_for_byte_and_every_word_of_the_dictionary_
     assert used == set(dictionary["columns"])
 
 
+def test_no_public_checksum_covers_what_is_hidden(said: Said, packages: dict[str, Path]) -> None:
+    """A cell of four ratings has fourteen values: a checksum that covers it tells which one it is."""
+    with connect(said.settings, "hailong_open_reader") as connection:
+        columns = connection.execute(
+            "select a.attname from pg_attribute as a inner join pg_class as c on a.attrelid = c.oid "
+            "where c.relnamespace = 'open'::regnamespace and a.attname like '%sha256%'"
+        ).fetchall()
+    assert columns == []
+    for edition_id, folder in packages.items():
+        package = json.loads((folder / "datapackage.json").read_text(encoding="utf-8"))
+        public = b"".join((folder / name).read_bytes() for name in ("k_score.csv", "index_score.csv"))
+        assert package["id"] == hashlib.sha256(public).hexdigest() == opendata.checksum(said.settings, edition_id)
+
+
 def test_a_month_gives_no_open_data_and_no_sheet_to_post(said: Said, tmp_path: Path) -> None:
     with connect(said.settings) as connection:  # known to `publish`, not to `open`
         month = connection.execute(

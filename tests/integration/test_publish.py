@@ -743,3 +743,49 @@ def test_explain_suggests_codes_for_an_unknown_unit(built: Settings) -> None:
         explain(built, "HCM.SN0", PERIOD)
     with pytest.raises(UsageError, match="not an index"):
         explain(built, "HCM.SN01", PERIOD, index="F")
+
+
+def test_a_signed_candidate_without_its_points_is_not_published_and_a_refused_one_is_copied_anew(
+    built: Settings, published: edition.Edition
+) -> None:
+    def signed(decision: str) -> candidate.Candidate:
+        made = candidate.create(built, "2026-08", "engineer")
+        gate_says(built, made.candidate_id, "pass")
+        approve(built, made.candidate_id, "signer", decision=decision)
+        return made
+
+    first = signed("approved")
+    (points.folder(built, first.candidate_id) / points.NAME).unlink()
+    with pytest.raises(
+        PermanentError, match=r"points behind candidate \S+ are missing or changed .*nothing was published"
+    ):
+        edition.publish(built, "2026-08", "engineer")
+    second, third = signed("rejected"), signed("approved")
+    assert first.content_sha256 == second.content_sha256 == third.content_sha256
+    assert len({first.candidate_id, second.candidate_id, third.candidate_id}) == 3
+    assert edition.publish(built, "2026-08", "engineer").created
+    with connect(built) as connection:
+        rows = connection.execute("select candidate_id from publish.edition where period_code = '2026-08'").fetchall()
+    assert rows == [(third.candidate_id,)]
+
+
+def test_points_that_were_lost_with_the_marts_cells_are_noticed(built: Settings) -> None:
+    """A unit whose cells vanished has no data in the marts, and its records say otherwise."""
+    with connect(built) as connection:
+        (unit,) = connection.execute(
+            "select min(unit_code) from marts.index_score where period_code = '2026-11' and index_code = 'C' "
+            "and status = 'scored'"
+        ).fetchone() or ("",)
+        connection.execute(
+            "update marts.index_score set numerator = 0, denominator = 0, excluded = 0, value = null, status = 'no_data' "
+            "where period_code = '2026-11' and index_code = 'C' and unit_code = %s",
+            (unit,),
+        )
+        connection.execute("set role hailong_publisher")
+        period = parse_period(built.rules, "2026-11")
+        build_of = candidate.newest_build(connection, period)
+        digest = candidate.marts_sha256(connection, period.code)
+        # On a connection of its own the points are read as they were before: they are the records', not the marts'.
+        with pytest.raises(PermanentError, match=rf"do not add up to the scores \({unit} C\)"):
+            candidate._insert(connection, built, period, build_of, digest, "engineer")
+        connection.rollback()

@@ -106,6 +106,8 @@ def test_a_correction_without_a_restatement_is_refused(road: Road) -> None:
         edition.publish(road.settings, PERIOD, "engineer")
     with pytest.raises(UsageError, match="needs a reason"):
         restate(road.settings, PERIOD, " ", "engineer")
+    with pytest.raises(UsageError, match="names a dossier"):
+        restate(road.settings, PERIOD, "Sửa hồ sơ “S0-1”.", "engineer")
     with pytest.raises(PermanentError, match=r"2026-08 .*has no edition"):
         restate(road.settings, "2026-08", REASON, "engineer")
     assert query(road.settings, "select count(*) from publish.edition") == [(1,)]

@@ -339,8 +339,8 @@ def test_the_command_tells_and_fails_when_it_can_not_look_or_reach_somebody(
     [
         (lambda s: s.build("failed"), ["feed dossier", "build failed"]),
         (lambda s: s.build("running"), ["feed dossier", "build running"]),
-        (lambda s: [s.read("dossier", "2026-12-15"), s.build(as_of=0)], ["build after"]),
-        (lambda s: [s.read("dossier", "2026-12-15"), s.build(), s.read("petition", "2026-12-15")], ["build after"]),
+        (lambda s: [s.read("dossier", "2026-12-15"), s.build(as_of=0)], ["build reads too little"]),
+        (lambda s: [s.read("dossier", "2026-12-15"), s.build(), s.read("petition", "2026-12-15")], ["build reads too little"]),
         (lambda s: [s.read("dossier", "2026-12-15"), s.build(), s.read("petition", "2026-12-16", "2026-12-18")], []),
         (lambda s: [s.read("dossier", "2026-12-15"), s.build(), s.gate("", "stop", "x.y", scope="landed")], ["landed x.y"]),
         (lambda s: s.candidate(1), ["gate 2026-12.c1"]),

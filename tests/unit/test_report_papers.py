@@ -386,7 +386,7 @@ def test_a_sheet_to_post_shows_no_figure_of_a_hidden_cell(tmp_path: Path) -> Non
     start, end = date(2026, 9, 15), date(2026, 12, 15)
     header = {
         "edition_id": "2026-Q4.e1", "period_code": "2026-Q4", "period_start": start, "period_end": end, "supersedes": None,
-        "reason": None, "legal_basis": None, "content_sha256": "b" * 64, "published_at": AT,
+        "reason": None, "legal_basis": None, "public_sha256": "b" * 64, "published_at": AT,
     }  # fmt: skip
     shown = {
         "unit_code": "U1", "unit_name": "Phường Một", "peer_group": "g", "peer_group_name": "Phường", "k": Decimal("20.004"),

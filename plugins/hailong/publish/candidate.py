@@ -107,7 +107,7 @@ def create(
         as_of = built_to if late else _as_of(connection, settings, period, built_to)
         _landed_well(connection, as_of)
         said = _of_edition(connection, period, whatever_it_says=as_of < built_to)
-        found = None if said else _newest(connection, period)
+        found = None if said else _reusable(settings, connection, period)
         if found and as_of < built_to and _was_made_so(connection, found, as_of, rules_sha256(settings.rules)):
             said = found
     if said is None:
@@ -149,7 +149,7 @@ def _copy(settings: Settings, period: Period, requested_by: str, prefix: str) ->
                 "Ingest up to its end (`hailong ingest FEED`), build, and try again"
             )
         digest = marts_sha256(connection, period.code, build.schema("marts"))
-        found = _newest(connection, period)
+        found = _reusable(settings, connection, period)
         if found is None or found.content_sha256 != digest:
             found = _insert(connection, settings, period, build, digest, requested_by)
         return _with_edition(connection, found)
@@ -177,7 +177,7 @@ def copy_restated(
         if made(connection, "marts", period.code) != content:
             raise TransientError("the marts were built anew while the causes were reckoned: restate again")
         digest = marts_sha256(connection, period.code)
-        found = _newest(connection, period)
+        found = _reusable(settings, connection, period)
         if found and found.content_sha256 == digest:
             row = connection.execute(
                 "select restates, reason from publish.candidate where candidate_id = %s", (found.candidate_id,)
@@ -212,6 +212,28 @@ def _newest(connection: psycopg.Connection, period: Period) -> Candidate | None:
             CANDIDATE + "where period_code = %s and calendar_code = %s order by created_at desc limit 1",
             (period.code, period.calendar_code),
         ).fetchone()
+
+
+def _reusable(settings: Settings, connection: psycopg.Connection, period: Period) -> Candidate | None:
+    """The newest candidate, where another with the same scores could say nothing more: not refused, and with all its parts."""
+    found = _newest(connection, period)
+    if found is None or _refused(connection, found.candidate_id):
+        return None
+    parts: dict[str, str] = dict(
+        connection.execute(
+            "select part, sha256 from publish.candidate_part where candidate_id = %s", (found.candidate_id,)
+        ).fetchall()
+    )
+    whole = annexes.PART in parts and points.kept(settings, found.candidate_id, parts.get(points.NAME, ""))
+    return found if whole else None
+
+
+def _refused(connection: psycopg.Connection, candidate_id: str) -> bool:
+    row = connection.execute(
+        "select decision from publish.approval where candidate_id = %s order by decided_at desc limit 1",
+        (candidate_id,),
+    ).fetchone()
+    return row == ("rejected",)
 
 
 def hold_builds(connection: psycopg.Connection) -> None:

@@ -78,6 +78,12 @@ def _tables(settings: Settings, connection: psycopg.Connection, period: Period, 
             f"`hailong restate --period {period.code} --reason TEXT --by NAME`"
         )
     run = signature(settings, connection, candidate_id)
+    copied = _part(connection, candidate_id, points.NAME)
+    if copied and not points.kept(settings, candidate_id, copied):
+        raise PermanentError(
+            f"the points behind candidate {candidate_id} are missing or changed ({points.folder(settings, candidate_id)}): "
+            f"nothing was published. Restore that folder from a backup, or `hailong candidate --period {period.code}` anew"
+        )
     edition_no = standing[2] + 1 if standing else 1
     edition_id = f"{period.code}.e{edition_no}"
     connection.execute(
@@ -153,32 +159,35 @@ def write_files(settings: Settings, edition_id: str) -> Path:
 def annexes_as_copied(connection: psycopg.Connection, edition_id: str) -> bool:
     """Are an edition's annexes those that were copied with its candidate? One older than annexes has none."""
     rows, found = annexes.checksum(connection, "edition", edition_id)
-    copied = _part(connection, edition_id, annexes.PART)
+    copied = _part(connection, _candidate(connection, edition_id), annexes.PART)
     return found == copied if copied else not rows
 
 
 def _bring_points(settings: Settings, connection: psycopg.Connection, edition_id: str, made: Path) -> None:
     """Put the candidate's points among the edition's files. PermanentError when they are not those that were recorded."""
-    copied = _part(connection, edition_id, points.NAME)
+    candidate_id = _candidate(connection, edition_id)
+    copied = _part(connection, candidate_id, points.NAME)
     if copied is None:
         return  # its candidate is older than points
-    row = connection.execute("select candidate_id from publish.edition where edition_id = %s", (edition_id,)).fetchone()
-    assert row
-    found = points.folder(settings, row[0]) / points.NAME
-    if not found.is_file() or points.digest(found) != copied:
+    found = [points.folder(settings, candidate_id) / points.NAME, settings.editions / edition_id / points.NAME]
+    whole = [path for path in found if path.is_file() and points.digest(path) == copied]
+    if not whole:
         shutil.rmtree(made)
         raise PermanentError(
-            f"the points behind edition {edition_id} are missing or changed ({found}): restore that folder from a backup, "
-            "or, when that is not to be had, restate the period"
+            f"the points behind edition {edition_id} are missing or changed ({found[0]}): restore that folder from a backup"
         )
-    shutil.copy2(found, made / points.NAME)  # keeps its mode: not for everybody's eyes
+    shutil.copy2(whole[0], made / points.NAME)  # keeps its mode: not for everybody's eyes
 
 
-def _part(connection: psycopg.Connection, edition_id: str, part: str) -> str | None:
+def _candidate(connection: psycopg.Connection, edition_id: str) -> str:
+    row = connection.execute("select candidate_id from publish.edition where edition_id = %s", (edition_id,)).fetchone()
+    assert row
+    return str(row[0])
+
+
+def _part(connection: psycopg.Connection, candidate_id: str, part: str) -> str | None:
     row = connection.execute(
-        "select p.sha256 from publish.candidate_part as p inner join publish.edition as e using (candidate_id) "
-        "where e.edition_id = %s and p.part = %s",
-        (edition_id, part),
+        "select sha256 from publish.candidate_part where candidate_id = %s and part = %s", (candidate_id, part)
     ).fetchone()
     return row[0] if row else None
 

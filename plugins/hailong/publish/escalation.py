@@ -124,10 +124,12 @@ def _unpublished(state: DeadlineState, period: DuePeriod, schedule: Schedule) ->
     name, step = schedule.step(period)
     when = _when(state, period)
     lacks = "\n".join(f"{number}. {item.vietnamese}." for number, item in enumerate(period.missing, 1))
+    # Article 15 speaks of the month; for quarters and years the calendar does likewise.
+    law = "theo Điều 15 Quyết định số 104/2024/QĐ-UBND" if period.period.kind == "month" else "theo lịch công bố"
     text = (
         f"Kỳ {period.period} chưa được công bố: {when}.\n\n"
         f"Thời điểm chốt số liệu: {period.cutoff_at:%H:%M ngày %d/%m/%Y}.\n"
-        f"Hạn công bố: {period.due_at:%H:%M ngày %d/%m/%Y}; theo Quyết định số 104/2024/QĐ-UBND phải trước ngày "
+        f"Hạn công bố: {period.due_at:%H:%M ngày %d/%m/%Y}; {law} phải trước ngày "
         f"{period.hard_due_at:%d/%m/%Y}.\n\n"
         f"Còn thiếu:\n{lacks}\n\n{CLOSING}"
     )

@@ -109,7 +109,7 @@ def _on_the_way(
     elif not behind and _reads_too_little(connection, settings, feeds, period, build["as_of_batch"], cutoff):
         found.append(
             Missing(
-                f"build after {build['build_id']}",
+                "build reads too little",
                 f"build {build['build_id']} read less than has landed by the cut-off: `hailong build`",
                 f"Lần tính gần nhất (số {build['build_id']}) chưa gồm hết dữ liệu đã nạp của kỳ",
             )
@@ -132,12 +132,12 @@ def _build(build: Row | None) -> Missing:
     number = build["build_id"]
     if build["status"] == "failed":
         return Missing(
-            f"build failed {number}",
+            "build failed",
             f"the last build ({number}) failed: see build__warehouse",
             f"Lần tính gần nhất (số {number}) không thành công",
         )
     return Missing(
-        f"build running {number}",
+        "build running",
         f"the last build ({number}) is running or was killed",
         f"Lần tính gần nhất (số {number}) đang chạy hoặc đã bị ngắt giữa chừng",
     )

@@ -93,6 +93,7 @@ def restate(
     with connect(settings, ROLE) as connection:
         connection.execute("set transaction isolation level repeatable read")
         hold_builds(connection)
+        _names_no_dossier(connection, reason)
         standing = _standing(connection, period)
         newest = newest_build(connection, period)
         if newest.rules_sha256 != rules.rules_sha256(settings.rules):
@@ -109,6 +110,18 @@ def restate(
     rows = [astuple(difference) for difference in differences]
     candidate = copy_restated(settings, period, by, standing.edition_id, reason.strip(), now, rows)
     return Restatement(standing.edition_id, newest.as_of_batch, differences, otherwise, candidate)
+
+
+def _names_no_dossier(connection: psycopg.Connection, reason: str) -> None:
+    """The reason of a quarter or year is public, and stays so; who else it names only its author can know."""
+    words = [word.strip(".,;:()'\"“”") for word in reason.split()]
+    found = connection.execute(
+        "select dossier_code from core.core_dossier where dossier_code = any(%s) limit 1", (words,)
+    ).fetchone()
+    if found:
+        raise UsageError(
+            "the reason names a dossier, and it is published with the edition: say what was wrong without codes and names"
+        )
 
 
 def _standing(connection: psycopg.Connection, period: Period) -> _Standing:

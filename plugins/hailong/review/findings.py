@@ -8,7 +8,7 @@ acknowledged or not.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -50,6 +50,9 @@ class Tally:
     known: int = 0
     acknowledged: int = 0
     closed: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def message(self) -> str:
@@ -129,12 +132,13 @@ def _on(connection: psycopg.Connection, today: date) -> list[dict[str, Any]]:
 
 
 def acknowledged(
-    connection: psycopg.Connection, scope_kind: str, scopes: Collection[str], today: date
+    connection: psycopg.Connection, scope_kind: str, failing: Collection[tuple[str, str]], today: date
 ) -> dict[str, list[dict[str, Any]]]:
-    """By expectation, the findings in these scopes that somebody answers for today."""
+    """By expectation, those of these (expectation, scope) that somebody answers for today."""
     known: dict[str, list[dict[str, Any]]] = {}
     for row in _on(connection, today):
-        if row["state"] == "acknowledged" and row["scope_kind"] == scope_kind and row["scope"] in scopes:
+        key = (row["expectation_id"], row["scope"])
+        if row["state"] == "acknowledged" and row["scope_kind"] == scope_kind and key in failing:
             known.setdefault(row["expectation_id"], []).append(row)
     return known
 

@@ -55,10 +55,8 @@ class Table:
 
 def write(settings: Settings, edition_id: str, folder: Path) -> list[Path]:
     """Write the package of an edition into `folder`/du-lieu-mo; nothing for a month, which is not public (Article 10)."""
-    dictionary = yaml.safe_load(DICTIONARY.read_text(encoding="utf-8"))
-    with connect(settings, ROLE) as connection:
-        connection.execute("set transaction isolation level repeatable read, read only")
-        tables = [_read(connection, name, said["key"], edition_id) for name, said in dictionary["tables"].items()]
+    dictionary = _dictionary()
+    tables = _tables(settings, edition_id, dictionary)
     edition = tables[0].records()
     if not edition:
         return []
@@ -70,7 +68,7 @@ def write(settings: Settings, edition_id: str, folder: Path) -> list[Path]:
     package = {
         "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
         "name": f"hai-long-{edition_id.lower()}",
-        "id": edition[0]["content_sha256"],
+        "id": _checksum(tables),
         "title": f"{dictionary['title']['vi']}: {edition[0]['period_code']}",
         "description": dictionary["description"]["vi"] + "\n\n" + dictionary["description"]["en"],
         "version": str(edition[0]["edition_no"]),
@@ -79,6 +77,29 @@ def write(settings: Settings, edition_id: str, folder: Path) -> list[Path]:
         "resources": described,
     }
     return [*files, _json(target / "datapackage.json", package)]
+
+
+def checksum(settings: Settings, edition_id: str) -> str:
+    """What a paper to be posted can be held against: SHA-256 of `cat k_score.csv index_score.csv`, so of what is public only.
+
+    The checksum that was signed stays inside: it covers small cells, and whoever tries their few values would find them.
+    """
+    return _checksum(_tables(settings, edition_id, _dictionary()))
+
+
+def _checksum(tables: list[Table]) -> str:
+    by_name = {table.name: table for table in tables}
+    return hashlib.sha256(b"".join(_csv_bytes(by_name[name]) for name in ("k_score", "index_score"))).hexdigest()
+
+
+def _dictionary() -> dict[str, Any]:
+    return dict(yaml.safe_load(DICTIONARY.read_text(encoding="utf-8")))
+
+
+def _tables(settings: Settings, edition_id: str, dictionary: dict[str, Any]) -> list[Table]:
+    with connect(settings, ROLE) as connection:
+        connection.execute("set transaction isolation level repeatable read, read only")
+        return [_read(connection, name, said["key"], edition_id) for name, said in dictionary["tables"].items()]
 
 
 def _read(connection: psycopg.Connection, name: str, key: list[str], edition_id: str) -> Table:
@@ -95,13 +116,17 @@ def _read(connection: psycopg.Connection, name: str, key: list[str], edition_id:
 
 
 def _csv(table: Table, folder: Path) -> Path:
+    path = folder / f"{table.name}.csv"
+    path.write_bytes(_csv_bytes(table))
+    return path
+
+
+def _csv_bytes(table: Table) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
     writer.writerow(table.columns)
     writer.writerows([_text(value) for value in row] for row in table.rows)
-    path = folder / f"{table.name}.csv"
-    path.write_bytes(text.getvalue().encode())
-    return path
+    return text.getvalue().encode()
 
 
 def _parquet(table: Table, folder: Path) -> Path:

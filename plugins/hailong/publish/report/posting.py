@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from hailong.publish import opendata
 from hailong.publish.report import words
 from hailong.publish.report.content import TEMPLATES
 from hailong.publish.report.data import INDICES, ZONE
@@ -38,7 +39,9 @@ def write(settings: Settings, edition_id: str, path: Path) -> bool:
         units = _rows(connection, UNITS, edition_id)
         index_rows = _rows(connection, INDEX_ROWS, edition_id)
         parameters = {row["parameter"]: row["value"] for row in _rows(connection, PARAMETERS, edition_id)}
-    data = sheets(edition[0], units, index_rows, parameters)
+    data = sheets(
+        edition[0] | {"public_sha256": opendata.checksum(settings, edition_id)}, units, index_rows, parameters
+    )
     path.write_bytes(typeset(MAIN, data, {}, edition[0]["published_at"]))
     return True
 
@@ -55,7 +58,7 @@ def sheets(
         ranked[unit["peer_group"]] += unit["rank_among_shown"] is not None
     return {
         "edition_id": header["edition_id"],
-        "content_sha256": header["content_sha256"],
+        "public_sha256": header["public_sha256"],
         "period": words.period_name(header["period_code"]),
         "window": _window(header["period_start"], header["period_end"]),
         "threshold": words.short(Decimal(parameters["k_threshold"])),
@@ -145,7 +148,7 @@ def _window(start: date, end: date) -> str:
 
 
 EDITION = """
-select edition_id, period_code, period_start, period_end, supersedes, reason, legal_basis, content_sha256, published_at
+select edition_id, period_code, period_start, period_end, supersedes, reason, legal_basis, published_at
 from open.edition
 where edition_id = %s
 """

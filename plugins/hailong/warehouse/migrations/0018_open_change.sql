@@ -1,5 +1,25 @@
--- The public changelog of numbers: what a later edition of a quarter or year says otherwise, of what is shown in each.
+-- The public changelog of numbers: what a later edition of a quarter or year says otherwise, of what is shown in each. And the
+-- checksum of an edition's whole content is not public: who tries the few values that a small cell can have would see which one it is.
 set local role hailong_owner;
+
+drop view open.parameter;
+drop view open.edition;
+
+create view open.edition with (security_barrier = true) as
+select
+    e.edition_id, e.period_code, e.calendar_code, e.period_start, e.period_end, e.edition_no, e.supersedes, e.reason,
+    e.policy_id, e.legal_basis, e.metric_version, e.published_at
+from publish.edition as e
+where exists (select 1 from publish.public_row as p where p.edition_id = e.edition_id);
+
+create view open.parameter with (security_barrier = true) as
+select p.edition_id, p.policy_id, p.parameter, p.value, p.why
+from publish.edition_parameter as p
+inner join open.edition as e on p.edition_id = e.edition_id;
+
+comment on view open.edition is 'Editions of quarters and years. A month goes to the City Office and is not here.';
+comment on view open.parameter is 'The parameters that an edition was computed with, and why each has its value.';
+grant select on open.edition, open.parameter to hailong_open_reader, hailong_reader, hailong_publisher, hailong_gate;
 
 create view open.change with (security_barrier = true) as
 with said as (
