@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
             "deadlines": [(type(found.reference).__name__, found.callback.path) for found in dag.deadline or []],
             "upstream": {task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks},
             "commands": {task.task_id: task.command for task in dag.tasks if hasattr(task, "command")},
-            "rules": {task.task_id: str(task.trigger_rule) for task in dag.tasks},
+            "rules": {task.task_id: task.trigger_rule.value for task in dag.tasks},
             "operators": {task.task_id: type(task).__name__ for task in dag.tasks},
             "assigned_users": {
                 task.task_id: task.assigned_users for task in dag.tasks if hasattr(task, "assigned_users")

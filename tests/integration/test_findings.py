@@ -187,7 +187,7 @@ def test_the_gate_writes_findings_with_its_run_and_an_acknowledgement_decides_no
         second = run(2)
         assert (second.disposition, second.tally) == ("warn", Tally(acknowledged=1))
         (warning,) = json.loads(second.as_json())["warnings"]
-        assert warning["known"] == "Nguyễn Văn A đã biết, đến hết ngày 04/11/2026: sẽ sửa"
+        assert warning["known"] == "rating: Nguyễn Văn A đã biết, đến hết ngày 04/11/2026: sẽ sửa"
         # A newer batch without it closes the finding; what that batch lacks in raw stops, known or not.
         add_batch(connection, "rating", "e" * 64, received=2, loaded=2)
         third = run(3)
