@@ -174,17 +174,19 @@ class Corrected:
     refused: int  # what Airflow answered who asked for it and wanted to sign
 
 
-def publish(stack: Stack, dag_id: str, conf: dict[str, str]) -> tuple[str, str, int]:
-    """Trigger as one person, sign as another: the end of the run, what was to be signed, how the first was refused."""
+def publish(stack: Stack, dag_id: str, *confs: dict[str, str]) -> list[tuple[str, str, int]]:
+    """Trigger side by side as one person, sign as another: ends of the runs, what was to be signed, how the first was refused."""
     asks, signs = stack.client(REQUESTER), stack.client(SIGNER)
-    run_id = asks.trigger(dag_id, conf)
-    question = asks.wait_for_question(dag_id, run_id, "sign_off")
-    if question is None:
-        return asks.wait(dag_id, run_id), "", 0
-    with pytest.raises(RefusedError) as refused:
-        asks.answer(dag_id, run_id, "sign_off", "Approve")
-    signs.answer(dag_id, run_id, "sign_off", "Approve")
-    return asks.wait(dag_id, run_id), question["body"], refused.value.status
+    runs = [asks.trigger(dag_id, conf) for conf in confs]
+    seen = []
+    for run_id in runs:
+        question = asks.wait_for_question(dag_id, run_id, "sign_off")
+        assert question is not None, run_id
+        with pytest.raises(RefusedError) as refused:
+            asks.answer(dag_id, run_id, "sign_off", "Approve")
+        signs.answer(dag_id, run_id, "sign_off", "Approve")
+        seen.append((question["body"], refused.value.status))
+    return [(asks.wait(dag_id, run_id), *told) for run_id, told in zip(runs, seen, strict=True)]
 
 
 def change_the_past(settings: Settings) -> None:
@@ -232,13 +234,13 @@ def corrected(played: Played) -> Iterator[Corrected]:
             passed,
             query(settings, "select edition_id from publish.edition where period_code = '2026-10'"),
         )
-        for period in (*MONTHS, QUARTER):
-            assert publish(stack, "publish__period", {"period": period})[0] == "success"
+        said = publish(stack, "publish__period", *({"period": period} for period in (*MONTHS, QUARTER)))
+        assert [state for state, _, _ in said] == ["success"] * len(said)
         files = {f"{period}.e1": digests_of(settings.editions / f"{period}.e1") for period in (*MONTHS, QUARTER)}
         change_the_past(settings)
         run_id = api.trigger("build__warehouse", {})
         assert api.wait("build__warehouse", run_id) == "success"
-        state, asked, refused = publish(stack, "restate__period", {"period": RESTATED, "reason": REASON})
+        [(state, asked, refused)] = publish(stack, "restate__period", {"period": RESTATED, "reason": REASON})
         assert state == "success"
         yield Corrected(files, stopped, asked, refused)
     finally:

@@ -777,7 +777,8 @@ def test_points_that_were_lost_with_the_marts_cells_are_noticed(built: Settings)
             "and status = 'scored'"
         ).fetchone() or ("",)
         connection.execute(
-            "update marts.index_score set numerator = 0, denominator = 0, excluded = 0, value = null, status = 'no_data' "
+            "update marts.index_score set numerator = 0, denominator = 0, excluded = 0, value = null, status = 'no_data', "
+            "status_reason = 'no_rating' "
             "where period_code = '2026-11' and index_code = 'C' and unit_code = %s",
             (unit,),
         )
