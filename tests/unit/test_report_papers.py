@@ -21,7 +21,7 @@ import yaml
 
 from hailong.publish.report import RENDERER_VERSION, charts, docx, pdf, posting, words, xlsx
 from hailong.publish.report.content import compose, issuers
-from hailong.publish.report.data import Change, Earlier, Report, Row, grouped
+from hailong.publish.report.data import AnnexRow, Change, Earlier, Report, Row, grouped
 from hailong.publish.report.paper import Chart
 from hailong.settings import PROJECT
 from tests.unit.test_report import HEADER, report, unit
@@ -364,6 +364,62 @@ def test_a_sum_with_an_unknown_part_is_unknown(tmp_path: Path) -> None:
 PETITIONS = ("received", "counted", "in_time", "satisfied", "unanswered", "not_yet_due")
 
 
+def test_what_is_unknown_is_a_dash_in_every_sum_and_stops_nothing(tmp_path: Path) -> None:
+    """Rows of an annex as an older mart wrote them: columns are missing, others null."""
+    known: dict[str, tuple[Row, ...]] = {
+        "dossier_flow": ({"unit_code": code(1), "received": 5},),
+        "received_by_channel": (
+            {"unit_code": code(1), "channel_code": "desk", "received": None},
+            {"unit_code": code(1), "channel_code": "post", "received": 3},
+        ),
+        "trend": (trend(1, None, "22"),),
+        "petition_count": ({"unit_code": code(1), "is_read": True, "received": 4, "unanswered": None},),
+        "petition_term": (
+            {"unit_code": code(1), "term_code": "answer", "ran": 3, "kept": None, "broken": 1},
+            {"unit_code": code(2), "term_code": "answer", "ran": 2, "kept": 2, "broken": 0},
+        ),
+        "explanation_owed": ({"unit_code": code(2), "reason": "k_fell", "state": "open", "measured": Decimal(19)},),
+        "reconciliation": (
+            {"unit_code": code(1), "reason": "same", "city_count": 8, "portal_count": 8},
+            {"unit_code": code(1), "reason": "missing_at_portal", "city_count": None, "portal_count": 0},
+        ),
+        "late_data": (
+            {"unit_code": code(1), "measure": "rating", "days_late": None, "record_count": 41},
+            {"unit_code": code(1), "measure": "rating", "days_late": 2, "record_count": 1},
+        ),
+        "action": ({"unit_code": code(1), "remedy_code": "training", "state": "open"},),
+        "watch_list": ({"unit_code": code(1), "reason": "overdue_long"},),
+        "evaluation": ({"unit_code": code(1), "evaluator_kind": "internal", "status": "scored"},),
+        "portal_group": tuple(
+            {"unit_code": code(1), "index_code": index, "window_kind": "year", "score": Decimal(7)}
+            for index in ("NEW", "CKMB")
+        ),
+        "reform_index_handover": ({"unit_code": code(1), "k": Decimal(22)},),
+    }
+    annexes = {name: tuple(AnnexRow(row) for row in rows) for name, rows in known.items()}
+    made = made_up(annexes=annexes, period_code="2026")
+    files = read(made, tmp_path)
+    for row in (
+        ["Toàn Thành phố", "—", "3", "—"],
+        ["Trả lời", "5", "—", "1", "—"],
+        ["Tổng số", "—", "8", "—"],
+        ["Lượt đánh giá", "42", "—", "—", "—"],
+        ["Đánh giá nội bộ", "0", "1", "0", "—", "—"],
+        ["NEW", "— – —", "—", "1/1", "7,00", "—"],
+    ):
+        assert row in files.docx_rows
+    assert "Có — hồ sơ trả kết quả muộn" in files.docx_text
+    assert "Chưa rõ số phản ánh, kiến nghị quá hạn chưa trả lời của 1 cơ quan" in files.docx_text
+    assert "Tổng điểm K giảm so với kỳ trước (— → 19,00)" in files.docx_text
+    assert "1 có K của năm; — có K ở mọi quý" in files.docx_text
+    assert "Tính đến ngày —. — biện pháp" in files.docx_text
+    xlsx.write(made, tmp_path / "r.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    assert [cell.value for cell in book["Số liệu về muộn"][4]] == ["Sở số 1", "Lượt đánh giá", 42, "—", "—"]
+    [different] = list(book["Đối chiếu với Cổng"].iter_rows(min_row=4, values_only=True))
+    assert different[2:] == ("—", 0, "—")
+
+
 # -- restated, quarter, year -------------------------------------------------------------------------------------------
 
 
@@ -389,6 +445,32 @@ def test_a_year_says_what_article_12_asks_for(restated_year: Files) -> None:
         assert "Đề xuất khen thưởng" in text
         assert "CHÁNH VĂN PHÒNG" in text
         assert "nên không đăng nguyên văn" in text
+
+
+def test_a_quarter_tells_the_remedies_of_the_quarter_before_and_what_is_open(tmp_path: Path) -> None:
+    rows = tuple(
+        {"unit_code": code(1), "remedy_code": remedy, "state": state, "due_on": "2026-09-01", "period_code": period,
+         "as_of_on": "2027-02-14", "is_without_evidence": False}
+        for remedy, state, period in (
+            ("training", "done", "2026-Q4"), ("training", "done", "2026-11"), ("training", "done", "2026-09"),
+            ("training", "done", "2027-Q1"), ("staff", "open", "2026-Q1"), ("staff", "done", None),
+        )
+    )  # fmt: skip
+    told = (
+        owed(1, "k_fell", "given", explanation_id="G1", cause_code="overload", measured=Decimal(19), compared_with=20),
+        owed(2, "e_zero", "given", explanation_id="G2", cause_code="strange", measured=0),
+    )
+    annexes = ANNEXES | QUARTER | {"action": rows, "explanation_owed": told}
+    files = read(made_up([*UNITS, BARE], annexes, period_code="2027-Q1"), tmp_path)
+    assert "KẾT QUẢ KHẮC PHỤC, CHẤN CHỈNH CỦA QUÝ IV NĂM 2026 VÀ VIỆC CÒN DỞ" in files.docx_text
+    assert ["Tập huấn, bồi dưỡng", "2", "0", "0", "0", "2"] in files.docx_rows
+    assert ["Bổ sung, bố trí nhân sự", "0", "0", "0", "1", "1"] in files.docx_rows
+    assert "1 biện pháp đã thực hiện không rõ của kỳ nào" in files.docx_text
+    assert "(kèm số nội dung): Quá tải công việc: 1; strange: 1." in files.docx_text
+
+
+# Judged not satisfied whatever is missing, with no index at all: nothing can be said of where it lost.
+BARE = unit(9, None, verdict="not_satisfied")
 
 
 def test_a_month_is_the_centres_and_says_nothing_of_proposals(month: Files) -> None:
