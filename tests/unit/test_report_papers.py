@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from hailong.publish.report import RENDERER_VERSION, charts, docx, pdf, posting, words, xlsx
-from hailong.publish.report.content import compose
-from hailong.publish.report.data import Change, Earlier, Report, Row, grouped
+from hailong.publish.report.content import compose, issuers
+from hailong.publish.report.data import AnnexRow, Change, Earlier, Report, Row, grouped
 from hailong.publish.report.paper import Chart
 from hailong.settings import PROJECT
 from tests.unit.test_report import HEADER, report, unit
@@ -245,6 +245,49 @@ def test_movers_are_shown_with_within_one_case_and_what_cannot_be_compared(month
     assert "Không so sánh: 1 cơ quan kỳ này không trọn" in month.docx_text
 
 
+def test_movers_compare_with_the_edition_of_the_period_before(tmp_path: Path) -> None:
+    """The trend says 20,50 and −0,50; the editions said 21,00 and 20,504. Two of the same name stay two bars."""
+    units = [replace(row, unit_name="Sở số 1") if row.unit_code == code(2) else row for row in UNITS]
+    before = [unit(1, "21", a=Decimal("0.5")), unit(2, "20.504"), unit(5, "19")]
+    trends = (*ANNEXES["trend"], trend(8, "1", "17.123456"))
+    made = made_up(units, ANNEXES | {"trend": trends})
+    made = replace(made, earlier=Earlier("2026-09.e1", "2026-09", grouped(before)[0].units))
+    files = read(made, tmp_path)
+    rows = [cells for cells in files.docx_rows if len(cells) == 6]
+    assert ["Sở số 1", "21,00", "22,00", "+1,00", "D: +1,00", "—"] in rows
+    assert ["Sở số 1", "20,50", "20,004", "−0,50", "D: −0,50", "Có"] in rows
+    assert "K đã công bố ở ấn bản 2026-09.e1" in files.docx_text
+    assert "1 cơ quan kỳ này không trọn" in files.docx_text
+    assert "1 cơ quan ấn bản kỳ trước không có K" in files.docx_text
+    assert movers_of(made) == {f"Sở số 1 ({code(1)})": 1.0, f"Sở số 1 ({code(2)})": -0.5}
+
+
+def test_what_is_recomputed_says_so(month: Files, tmp_path: Path) -> None:
+    told = "Số của kỳ trước được tính lại từ số liệu đến đợt nạp số 14"
+    assert month.docx_text.count(told) == 3  # movers without an edition before, explanations, and theirs of each unit
+    xlsx.write(made_up(), tmp_path / "r.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    for name in book.sheetnames:
+        shown = any(told in str(cell) for row in book[name].iter_rows(values_only=True) for cell in row)
+        assert shown is (name in ("Giải trình", "Biến động"))
+
+
+def movers_of(made: Report) -> dict[str, float]:
+    blocks = [block for section in compose(made).sections for block in section.blocks]
+    [chart] = [block for block in blocks if isinstance(block, Chart) and block.kind == "movers"]
+    return {row["unit"]: row["change"] for row in chart.rows}
+
+
+def test_what_came_later_is_counted_from_the_last_batch(month: Files, tmp_path: Path) -> None:
+    last = "sau đợt nạp cuối của ấn bản (số 14)"
+    assert last in month.docx_text
+    some = read(made_up(late_batches=1, later_batches=2, later_records=1500), tmp_path)
+    assert last in some.docx_text.lower()
+    assert "1.500 bản ghi của mọi kỳ (2 đợt nạp)" in some.docx_text
+    assert "Sau khi chốt" not in some.docx_text
+    assert last not in read(made_up(annexes={}), tmp_path).docx_text.lower()  # nobody counted it
+
+
 def test_who_must_explain_what_until_when(month: Files) -> None:
     assert "Thủ trưởng 2 cơ quan phải giải trình 3 nội dung" in month.docx_text
     [row] = [cells for cells in month.rows_of("Sở số 4") if cells[2:3] == ["30/10/2026"]]
@@ -292,11 +335,18 @@ def test_an_edition_older_than_annexes_says_so_in_every_file(tmp_path: Path) -> 
 
 
 def test_an_annex_without_rows_says_so_and_prints_no_nought(month: Files, tmp_path: Path) -> None:
-    assert month.docx_text.count(words.EMPTY_ANNEX) == 1  # petitions
-    assert words.EMPTY_ANNEX in month.pdf_text
+    assert (
+        month.docx_text.count(words.NO_SUCH_ANNEX) == 1
+    )  # petitions: a row of every unit, in every edition that has them
+    assert words.EMPTY_ANNEX not in month.docx_text
+    nothing_late = read(
+        made_up(annexes={name: rows for name, rows in ANNEXES.items() if name != "late_data"}), tmp_path
+    )
+    assert nothing_late.docx_text.count(words.EMPTY_ANNEX) == 1
     xlsx.write(made_up(), tmp_path / "r.xlsx")
     book = openpyxl.load_workbook(tmp_path / "r.xlsx")
-    assert book["Phản ánh, kiến nghị"]["A4"].value == words.EMPTY_ANNEX
+    assert book["Phản ánh, kiến nghị"]["A4"].value == words.NO_SUCH_ANNEX
+    assert book["Khiếu nại số liệu"]["A4"].value == words.EMPTY_ANNEX
 
 
 def test_a_sum_with_an_unknown_part_is_unknown(tmp_path: Path) -> None:
@@ -312,6 +362,62 @@ def test_a_sum_with_an_unknown_part_is_unknown(tmp_path: Path) -> None:
 
 
 PETITIONS = ("received", "counted", "in_time", "satisfied", "unanswered", "not_yet_due")
+
+
+def test_what_is_unknown_is_a_dash_in_every_sum_and_stops_nothing(tmp_path: Path) -> None:
+    """Rows of an annex as an older mart wrote them: columns are missing, others null."""
+    known: dict[str, tuple[Row, ...]] = {
+        "dossier_flow": ({"unit_code": code(1), "received": 5},),
+        "received_by_channel": (
+            {"unit_code": code(1), "channel_code": "desk", "received": None},
+            {"unit_code": code(1), "channel_code": "post", "received": 3},
+        ),
+        "trend": (trend(1, None, "22"),),
+        "petition_count": ({"unit_code": code(1), "is_read": True, "received": 4, "unanswered": None},),
+        "petition_term": (
+            {"unit_code": code(1), "term_code": "answer", "ran": 3, "kept": None, "broken": 1},
+            {"unit_code": code(2), "term_code": "answer", "ran": 2, "kept": 2, "broken": 0},
+        ),
+        "explanation_owed": ({"unit_code": code(2), "reason": "k_fell", "state": "open", "measured": Decimal(19)},),
+        "reconciliation": (
+            {"unit_code": code(1), "reason": "same", "city_count": 8, "portal_count": 8},
+            {"unit_code": code(1), "reason": "missing_at_portal", "city_count": None, "portal_count": 0},
+        ),
+        "late_data": (
+            {"unit_code": code(1), "measure": "rating", "days_late": None, "record_count": 41},
+            {"unit_code": code(1), "measure": "rating", "days_late": 2, "record_count": 1},
+        ),
+        "action": ({"unit_code": code(1), "remedy_code": "training", "state": "open"},),
+        "watch_list": ({"unit_code": code(1), "reason": "overdue_long"},),
+        "evaluation": ({"unit_code": code(1), "evaluator_kind": "internal", "status": "scored"},),
+        "portal_group": tuple(
+            {"unit_code": code(1), "index_code": index, "window_kind": "year", "score": Decimal(7)}
+            for index in ("NEW", "CKMB")
+        ),
+        "reform_index_handover": ({"unit_code": code(1), "k": Decimal(22)},),
+    }
+    annexes = {name: tuple(AnnexRow(row) for row in rows) for name, rows in known.items()}
+    made = made_up(annexes=annexes, period_code="2026")
+    files = read(made, tmp_path)
+    for row in (
+        ["Toàn Thành phố", "—", "3", "—"],
+        ["Trả lời", "5", "—", "1", "—"],
+        ["Tổng số", "—", "8", "—"],
+        ["Lượt đánh giá", "42", "—", "—", "—"],
+        ["Đánh giá nội bộ", "0", "1", "0", "—", "—"],
+        ["NEW", "— – —", "—", "1/1", "7,00", "—"],
+    ):
+        assert row in files.docx_rows
+    assert "Có — hồ sơ trả kết quả muộn" in files.docx_text
+    assert "Chưa rõ số phản ánh, kiến nghị quá hạn chưa trả lời của 1 cơ quan" in files.docx_text
+    assert "Tổng điểm K giảm so với kỳ trước (— → 19,00)" in files.docx_text
+    assert "1 có K của năm; — có K ở mọi quý" in files.docx_text
+    assert "Tính đến ngày —. — biện pháp" in files.docx_text
+    xlsx.write(made, tmp_path / "r.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    assert [cell.value for cell in book["Số liệu về muộn"][4]] == ["Sở số 1", "Lượt đánh giá", 42, "—", "—"]
+    [different] = list(book["Đối chiếu với Cổng"].iter_rows(min_row=4, values_only=True))
+    assert different[2:] == ("—", 0, "—")
 
 
 # -- restated, quarter, year -------------------------------------------------------------------------------------------
@@ -341,6 +447,32 @@ def test_a_year_says_what_article_12_asks_for(restated_year: Files) -> None:
         assert "nên không đăng nguyên văn" in text
 
 
+def test_a_quarter_tells_the_remedies_of_the_quarter_before_and_what_is_open(tmp_path: Path) -> None:
+    rows = tuple(
+        {"unit_code": code(1), "remedy_code": remedy, "state": state, "due_on": "2026-09-01", "period_code": period,
+         "as_of_on": "2027-02-14", "is_without_evidence": False}
+        for remedy, state, period in (
+            ("training", "done", "2026-Q4"), ("training", "done", "2026-11"), ("training", "done", "2026-09"),
+            ("training", "done", "2027-Q1"), ("staff", "open", "2026-Q1"), ("staff", "done", None),
+        )
+    )  # fmt: skip
+    told = (
+        owed(1, "k_fell", "given", explanation_id="G1", cause_code="overload", measured=Decimal(19), compared_with=20),
+        owed(2, "e_zero", "given", explanation_id="G2", cause_code="strange", measured=0),
+    )
+    annexes = ANNEXES | QUARTER | {"action": rows, "explanation_owed": told}
+    files = read(made_up([*UNITS, BARE], annexes, period_code="2027-Q1"), tmp_path)
+    assert "KẾT QUẢ KHẮC PHỤC, CHẤN CHỈNH CỦA QUÝ IV NĂM 2026 VÀ VIỆC CÒN DỞ" in files.docx_text
+    assert ["Tập huấn, bồi dưỡng", "2", "0", "0", "0", "2"] in files.docx_rows
+    assert ["Bổ sung, bố trí nhân sự", "0", "0", "0", "1", "1"] in files.docx_rows
+    assert "1 biện pháp đã thực hiện không rõ của kỳ nào" in files.docx_text
+    assert "(kèm số nội dung): Quá tải công việc: 1; strange: 1." in files.docx_text
+
+
+# Judged not satisfied whatever is missing, with no index at all: nothing can be said of where it lost.
+BARE = unit(9, None, verdict="not_satisfied")
+
+
 def test_a_month_is_the_centres_and_says_nothing_of_proposals(month: Files) -> None:
     for text in (month.docx_text, month.pdf_text):
         assert "TRUNG TÂM CHUYỂN ĐỔI SỐ" in text
@@ -367,7 +499,16 @@ def test_the_head_is_that_of_official_papers(month: Files) -> None:
 
 def test_the_handover_file_holds_every_unit_of_the_annex(tmp_path: Path) -> None:
     rows = tuple(
-        {"unit_code": code(n), "k": k, "verdict": None, "organisation_share": None, "quarters": 4, "quarters_scored": 3}
+        {
+            "unit_code": code(n),
+            "k": k,
+            "verdict": None,
+            "organisation_share": None,
+            "quarters": 4,
+            "quarters_scored": 3,
+            "has_few_ratings": False,
+            "organisation_is_small": False,
+        }
         for n, k in ((1, Decimal("21.123456")), (6, None))
     )
     made = made_up(annexes={"reform_index_handover": rows}, period_code="2026")
@@ -377,6 +518,35 @@ def test_the_handover_file_holds_every_unit_of_the_annex(tmp_path: Path) -> None
         ["Sở số 1", 21.123456],
         ["Sở số 6", "—"],
     ]
+
+
+def test_the_handover_file_keeps_few_ratings_and_few_sheets_to_the_city_office(tmp_path: Path) -> None:
+    """A verdict stays only where it is the same for every C."""
+    row = {
+        "a": Decimal(1), "b": Decimal(1), "c": Decimal("0.75"), "d": Decimal(17), "e": Decimal(1), "k": Decimal("20.75"),
+        "verdict": "satisfied", "rank_in_group": 3, "c_ratings": 4, "organisation_share": Decimal("0.5"),
+    }  # fmt: skip
+    flags = {1: (True, False), 2: (False, True), 3: (True, True)}
+    rows = tuple(
+        row | {"unit_code": code(n), "has_few_ratings": few, "organisation_is_small": small}
+        | ({"d": Decimal("17.5"), "k": Decimal("21.25")} if n == 3 else {})
+        for n, (few, small) in flags.items()
+    )  # fmt: skip
+    xlsx.write_handover(made_up(annexes={"reform_index_handover": rows}, period_code="2026"), tmp_path / "h.xlsx")
+    sheet = openpyxl.load_workbook(tmp_path / "h.xlsx")["Bàn giao CCHC"]
+    titles = [cell.value for cell in sheet[3]]
+    wanted = ("K", "Xếp loại", "Hạng", "C", "Lượt đánh giá", words.EVALUATORS["organisation"])
+    found = [[row[titles.index(title)].value for title in wanted] for row in sheet.iter_rows(min_row=4)]
+    assert found == [
+        ["—", "—", "—", "—", "—", 0.5],
+        [20.75, "Hài lòng", 3, 0.75, 4, "—"],
+        ["—", "Hài lòng", "—", "—", "—", "—"],
+    ]
+
+
+def test_a_report_goes_to_those_who_may_read_it() -> None:
+    for issuer in issuers().values():
+        assert issuer.recipients == ("Như trên", "Lưu: VT")
 
 
 # -- sheets to post ----------------------------------------------------------------------------------------------------
@@ -423,7 +593,9 @@ def test_a_sheet_to_post_shows_no_figure_of_a_hidden_cell(tmp_path: Path) -> Non
     assert "0,7778" in first
     assert "7 lượt đánh giá tốt / 9 lượt đánh giá" in first
     assert "1 trong 1 cơ quan" in first
-    assert second.count("Không công khai") == 3  # verdict, K, C
+    assert second.count("Không công khai") == 3 + 2  # verdict, K, C; and why, of K and of C
+    assert second.count(posting.HIDDEN) == 2
+    assert "quá ít" not in second  # one sentence for every reason
     assert "Không có hồ sơ nào có kết quả trong kỳ" in second
     assert "từ ngày 01/10/2026" in second
     assert not re.search(r"0,\d{4}|Hài lòng|Xếp hạng", second)

@@ -5,12 +5,14 @@ A sheet's rows come from `publish.annex` as they are; the two that have a row pe
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from hailong.publish.report import words
+from hailong.publish.report.content import largest, total
 from hailong.publish.report.data import ZONE, Kind, Report, Row
 from hailong.publish.report.phrases import Phrases
 
@@ -47,7 +49,8 @@ def annexes(report: Report, say: Phrases) -> Iterable[Annex]:
             continue
         rows = sheet.rows(report)
         fields = (_unit(say), *sheet.fields) if sheet.by_unit else sheet.fields
-        yield Annex(sheet.source, sheet.name, sheet.title, sheet.note, fields, _in_order(report, rows))
+        note = f"{sheet.note} {say.recomputed()}" if sheet.is_recomputed else sheet.note
+        yield Annex(sheet.source, sheet.name, sheet.title, note, fields, _in_order(report, rows))
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Sheet:
     fields: tuple[Field, ...]
     kinds: tuple[Kind, ...] = ("month", "quarter", "year")
     by_unit: bool = True
+    is_recomputed: bool = False  # an earlier period stands beside this one, not as its edition told it
     prepare: Callable[[Report, Sequence[Row]], Iterable[Row]] | None = None
 
     def rows(self, report: Report) -> list[Row]:
@@ -125,28 +129,54 @@ def _day(value: str | None) -> str | None:
 
 
 def _sums(rows: Iterable[Row], keys: tuple[str, ...], sums: tuple[str, ...], most: tuple[str, ...] = ()) -> list[Row]:
-    found: dict[tuple[Any, ...], Row] = {}
+    """One row for each value of the keys: sums and largest values, unknown where a part is."""
+    found: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         key = tuple(row[name] for name in keys)
-        kept = found.setdefault(key, {**{name: row[name] for name in keys}, **dict.fromkeys(sums, 0)})
-        for name in sums:
-            kept[name] += row[name]
-        for name in most:
-            kept[name] = max(kept.get(name, row[name]), row[name])
-    return list(found.values())
+        found[key].append(row)
+    return [
+        dict(zip(keys, key, strict=True))
+        | {name: total(of, name) for name in sums}
+        | {name: largest(of, name) for name in most}
+        for key, of in found.items()
+    ]
 
 
 def _by_reason(report: Report, rows: Sequence[Row]) -> list[Row]:
     return [
-        row | {"difference": row["city_count"] - row["portal_count"]}
+        row | {"difference": _minus(row["city_count"], row["portal_count"])}
         for row in _sums(rows, ("unit_code", "reason"), ("city_count", "portal_count"))
         if row["reason"] != "same"
     ]
 
 
 def _by_measure(report: Report, rows: Sequence[Row]) -> list[Row]:
-    split = (row | {"later": row["record_count"] if row["days_late"] > 0 else 0} for row in rows)
+    split = (row | {"later": _later(row)} for row in rows)
     return _sums(split, ("unit_code", "measure"), ("record_count", "later"), ("days_late",))
+
+
+def _minus(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one - other
+
+
+def _later(row: Row) -> int | None:
+    """Records of a row that came after their day; None where the day is not known."""
+    if row["days_late"] is None:
+        return None
+    return row["record_count"] if row["days_late"] > 0 else 0
+
+
+def _for_another_department(report: Report, rows: Sequence[Row]) -> Iterable[Row]:
+    """Article 3.4: what few ratings or few sheets were given is the City Office's alone, and all that would reveal it."""
+    say = Phrases(report)
+    for row in rows:
+        kept = dict(row)
+        if row.get("has_few_ratings") is not False:  # an unknown is not shown either
+            kept |= dict.fromkeys(("c", "k", "rank_in_group", "c_ratings"))
+            kept["verdict"] = say.verdict_whatever_c(row)
+        if row.get("organisation_is_small") is not False:
+            kept["organisation_share"] = None
+        yield kept
 
 
 def _of_its_kind(report: Report, rows: Sequence[Row]) -> Iterable[Row]:
@@ -266,6 +296,7 @@ SHEETS = (
             _code("Nguyên nhân", "cause_code", words.TOLD_CAUSES, 20), _date("Ngày gửi", "submitted_at"),
             _flag("Gửi muộn", "is_late"),
         ),
+        is_recomputed=True,
     ),
     Sheet(
         "follow_up", "Theo dõi", "Giải trình, khắc phục, khiếu nại số liệu của từng cơ quan",
@@ -308,6 +339,7 @@ SHEETS = (
             _code("Không so sánh vì ", "year_before_stopped_by", words.NO_TREND, 26),
             _figure("Cận dưới", "interval_low"), _figure("Cận trên", "interval_high"),
         ),
+        is_recomputed=True,
     ),
     Sheet(
         "late_data", "Số liệu về muộn", "Bản ghi của kỳ và ngày nạp",
@@ -412,17 +444,18 @@ SHEETS = (
     ),
     Sheet(
         "reform_index_handover", "Bàn giao CCHC", "Kết quả năm phục vụ Chỉ số cải cách hành chính (Điều 13)",
-        "K của chính khoảng thời gian năm, không phải trung bình các quý. “Ít lượt”: có số liệu không công "
-        "khai (Điều 3 khoản 4).",
+        "K của chính khoảng thời gian năm, không phải trung bình các quý. “Ít lượt”, “Ít phiếu”: số liệu liên quan để “—”, "
+        "chỉ Văn phòng Ủy ban nhân dân Thành phố được xem (Điều 3 khoản 4).",
         (
             _figure("K", "k", "k", 9), _code("Xếp loại", "verdict", words.VERDICTS, 16), _whole("Hạng", "rank_in_group", 7),
             *(_figure(index.upper(), index, "index" if index in "abc" else "d", 9) for index in "abcde"),
             _whole("Số ngày", "window_days"), _whole("Số ngày của năm", "year_days"), _whole("Số quý", "quarters"),
             _whole("Quý có K", "quarters_scored"), _whole("Hồ sơ A", "a_dossiers"), _whole("Lượt đánh giá", "c_ratings"),
-            _flag("Ít lượt", "has_few_ratings"),
+            _flag("Ít lượt", "has_few_ratings"), _flag("Ít phiếu", "organisation_is_small"),
             *(_figure(words.EVALUATORS[kind], f"{kind}_share", "share", 16) for kind in words.EVALUATORS),
             _whole("Phải giải trình", "explanations_owed"), _whole("Giải trình quá hạn", "explanations_overdue"),
         ),
         kinds=("year",),
+        prepare=_for_another_department,
     ),
 )  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hailong.publish.report import words
 from hailong.publish.report.data import ZONE, Change, Report, Row, Unit
@@ -55,6 +57,18 @@ def issuers() -> dict[str, Issuer]:
     with (TEMPLATES / "issuers.yaml").open(encoding="utf-8") as file:
         said = yaml.safe_load(file)
     return {kind: Issuer(**values | {"recipients": tuple(values["recipients"])}) for kind, values in said.items()}
+
+
+@dataclass(frozen=True)
+class Move:
+    """How the K of a unit changed: before, now, the changes of its indices, and whether one case explains it."""
+
+    unit_code: str
+    before: Decimal
+    now: Decimal
+    change: Decimal
+    parts: Mapping[str, Decimal]
+    within_one_case: bool | None
 
 
 class Monthly:
@@ -245,16 +259,15 @@ class Monthly:
         if not rows:
             yield self.absent("trend")
             return
-        moved = [row for row in rows if row["previous_change"] is not None]
+        moves, stopped = self._moves(rows)
         columns = (
             Column("Cơ quan", 34), Column("Kỳ trước", 11, "center"), Column("Kỳ này", 11, "center"),
             Column("Thay đổi", 11, "center"), Column("Chỉ số thay đổi nhiều nhất", 18, "center"),
             Column("Một trường hợp", 15, "center"),
         )  # fmt: skip
-        parts = self._parts()
-        drawn: list[Row] = []
+        drawn: list[Move] = []
         for title, sign in (("Tăng nhiều nhất", 1), ("Giảm nhiều nhất", -1)):
-            found = _most([row for row in moved if row["previous_change"] * sign > 0], "previous_change", sign)
+            found = _most([move for move in moves if move.change * sign > 0], sign)
             if not found:
                 continue
             yield Text(title, "item")
@@ -262,39 +275,85 @@ class Monthly:
                 columns,
                 [
                     [
-                        self.say.name(row["unit_code"]),
-                        self.say.k(row["previous_value"]),
-                        self.say.k(row["value"]),
-                        Cell(words.signed(row["previous_change"]), "good" if sign > 0 else "bad"),
-                        _largest(parts.get(row["unit_code"], ())),
-                        _yes_no(row["previous_within_one_case"]),
+                        self.say.name(move.unit_code),
+                        self.say.k(move.before),
+                        self.say.k(move.now),
+                        Cell(words.signed(move.change), "good" if sign > 0 else "bad"),
+                        _largest(move.parts),
+                        _yes_no(move.within_one_case),
                     ]
-                    for row in found
+                    for move in found
                 ],
             )
             drawn += found[: 2 * BEST]
-        still = sum(row["previous_change"] == 0 for row in moved)
-        stopped = Counter(row["previous_stopped_by"] for row in rows if row["previous_change"] is None)
+        still = sum(move.change == 0 for move in moves)
         yield Text(
-            f"So sánh được {len(moved)} cơ quan, trong đó {still} không đổi. “Một trường hợp”: một hồ sơ, lượt đánh giá "
+            f"So sánh được {len(moves)} cơ quan, trong đó {still} không đổi. “Một trường hợp”: một hồ sơ, lượt đánh giá "
             "hoặc phản ánh, kiến nghị nhiều hơn, ít hơn hay chấm khác đi đã đủ giải thích thay đổi."
-            + ("" if not stopped else f" Không so sánh: {_tally(stopped, words.NO_TREND)}."),
+            + (
+                ""
+                if not stopped
+                else f" Không so sánh: {_tally(stopped, words.NO_TREND | words.NOT_BETWEEN_EDITIONS)}."
+            ),
+            "note",
+        )
+        earlier = self.report.earlier
+        yield Text(
+            f"Kỳ trước: K đã công bố ở ấn bản {earlier.edition_id}. Cột “Một trường hợp” để “—” khi số liệu hiện nay của kỳ "
+            "trước đã khác ấn bản đó."
+            if earlier
+            else f"Chưa có ấn bản của kỳ trước. {self.say.recomputed()}",
             "note",
         )
         if drawn:
+            names = self._apart([move.unit_code for move in drawn])
             yield Chart(
                 "movers",
                 "Thay đổi của K so với kỳ trước",
-                tuple({"unit": self.say.name(r["unit_code"]), "change": float(r["previous_change"])} for r in drawn),
+                tuple({"unit": names[move.unit_code], "change": float(move.change)} for move in drawn),
                 self.say.threshold,
             )
 
-    def _parts(self) -> dict[str, list[Row]]:
-        found: dict[str, list[Row]] = defaultdict(list)
+    def _moves(self, rows: Sequence[Row]) -> tuple[list[Move], Counter[str | None]]:
+        """Changes of K, and why others have none. The period before is its edition; where there is none, the trend."""
+        moves: list[Move] = []
+        stopped: Counter[str | None] = Counter()
+        earlier = self.report.earlier
+        now = {unit.unit_code: unit for unit in self.report.units}
+        before = {unit.unit_code: unit for unit in earlier.units} if earlier else {}
+        parts = self._parts()
+        for row in rows:
+            code = row["unit_code"]
+            unit, was = now.get(code), before.get(code)
+            if row["previous_stopped_by"] is not None:
+                stopped[row["previous_stopped_by"]] += 1
+            elif earlier is None:
+                if row["previous_change"] is None:
+                    stopped[None] += 1
+                    continue
+                moves.append(
+                    Move(code, row["previous_value"], row["value"], row["previous_change"], parts[code],
+                         row["previous_within_one_case"])
+                )  # fmt: skip
+            elif unit is None or unit.k is None or was is None or was.k is None:
+                stopped["not_in_earlier_edition" if unit and unit.k is not None else "not_scored"] += 1
+            else:
+                # One case was weighed against the change in the trend: of another change it says nothing.
+                within = row["previous_within_one_case"] if row["previous_change"] == unit.k - was.k else None
+                moves.append(Move(code, was.k, unit.k, unit.k - was.k, _differences(was, unit), within))
+        return moves, stopped
+
+    def _parts(self) -> dict[str, dict[str, Decimal]]:
+        found: dict[str, dict[str, Decimal]] = defaultdict(dict)
         for row in self.report.annex("trend"):
             if row["index_code"] != "K" and row["previous_change"]:
-                found[row["unit_code"]].append(row)
+                found[row["unit_code"]][row["index_code"]] = row["previous_change"]
         return found
+
+    def _apart(self, codes: Sequence[str]) -> dict[str, str]:
+        """Names by which these units can be told apart: two of the same name carry their codes."""
+        often = Counter(self.say.name(code) for code in codes)
+        return {code: name if often[name := self.say.name(code)] == 1 else f"{name} ({code})" for code in codes}
 
     # -- restated -------------------------------------------------------------------------------------------------
 
@@ -381,8 +440,8 @@ class Monthly:
             "note",
         )
         yield from self.channels()
-        inherited = sum(row["inherited_overdue"] for row in rows)
-        if inherited:
+        inherited = total(rows, "inherited_overdue")
+        if inherited != 0:
             yield Text(
                 f"Có {words.count(inherited)} hồ sơ trả kết quả muộn đã quá hạn từ trước khi cơ quan tiếp quản "
                 "(vẫn tính vào A theo tham số inherited_overdue)."
@@ -399,8 +458,8 @@ class Monthly:
 
         def counted(name: str, units: set[str] | None) -> list[str]:
             own = [row for row in rows if units is None or row["unit_code"] in units]
-            sums = [sum(row["received"] for row in own if row["channel_code"] == code) for code in codes]
-            return [name, *map(words.count, (*sums, sum(sums)))]
+            sums = [total([row for row in own if row["channel_code"] == code], "received") for code in codes]
+            return [name, *map(words.count, (*sums, total(own, "received")))]
 
         groups = [(group.name, {unit.unit_code for unit in group.units}) for group in self.report.groups]
         yield Text("Tiếp nhận theo kênh nộp hồ sơ", "head")
@@ -497,17 +556,19 @@ class Monthly:
             owing.sort(key=lambda row: (-row["unanswered"], row["unit_code"]))
             yield Text("Cơ quan còn phản ánh, kiến nghị quá hạn chưa trả lời", "item")
             yield table(PETITION_COLUMNS, [_petition_row(self.say.name(row["unit_code"]), [row]) for row in owing])
-        else:
+        unknown = sum(row["unanswered"] is None for row in read)
+        if unknown:
+            yield Text(f"Chưa rõ số phản ánh, kiến nghị quá hạn chưa trả lời của {unknown} cơ quan.")
+        elif not owing:
             yield Text("Không cơ quan nào còn phản ánh, kiến nghị quá hạn chưa trả lời.")
 
     def terms(self) -> Iterable[Block]:
         rows = self.report.annex("petition_term")
         if not rows:
             return
-        sums: dict[str, Counter[str]] = defaultdict(Counter)
+        of_term: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
-            for name in ("ran", "kept", "broken", "running"):
-                sums[row["term_code"]][name] += row[name]
+            of_term[row["term_code"]].append(row)
         yield Text("Thời hạn xử lý theo Quyết định số 766/QĐ-TTg", "item")
         yield table(
             (
@@ -515,9 +576,9 @@ class Monthly:
                 Column("Quá hạn", 16, "right"), Column("Còn trong hạn", 16, "right"),
             ),
             [
-                [name, *(words.count(sums[code][measure]) for measure in ("ran", "kept", "broken", "running"))]
+                [name, *(words.count(total(of_term[code], measure)) for measure in ("ran", "kept", "broken", "running"))]
                 for code, name in words.TERMS.items()
-                if code in sums
+                if code in of_term
             ],
         )  # fmt: skip
 
@@ -549,7 +610,9 @@ class Monthly:
             )  # fmt: skip
             days = sorted({row["due_on"] for row in owed if row["due_on"]})
             yield Text(
-                f"Hạn giải trình: {', '.join(map(iso_day, days)) or words.NONE}. Từng cơ quan ở phụ lục.", "note"
+                f"Hạn giải trình: {', '.join(map(iso_day, days)) or words.NONE}. Từng cơ quan ở phụ lục. "
+                + self.say.recomputed(),
+                "note",
             )
         because = Counter(row["not_compared_because"] for row in rows if row["state"] == "not_compared")
         if because:
@@ -585,6 +648,7 @@ class Monthly:
                 for unit, rows in owed.items()
             ],
         )
+        yield Text(self.say.recomputed(), "note")
 
     def _states(self, rows: Sequence[Row]) -> Cell:
         """The state of all reasons of a unit, or each state with its number; the colour of the gravest."""
@@ -605,9 +669,9 @@ class Monthly:
             case "not_satisfied":
                 return f"K = {self.say.k(Decimal(now))}"
             case "k_fell":
-                return f"{self.say.k(Decimal(before))} → {self.say.k(Decimal(now))}"
+                return f"{self.say.k(before)} → {self.say.k(Decimal(now))}"
             case "a_fell":
-                return f"A: {words.number(Decimal(before), 4)} → {words.number(Decimal(now), 4)}"
+                return f"A: {figure(before, 4)} → {words.number(Decimal(now), 4)}"
             case "overdue_long":
                 return f"{words.count(now)} hồ sơ quá hạn trên {words.count(row['threshold'])} ngày làm việc"
             case "reconciliation":
@@ -694,13 +758,7 @@ class Monthly:
                     Column("Muộn nhất (ngày)", 15, "right"),
                 ),
                 [
-                    [
-                        name,
-                        words.count(sum(row["record_count"] for row in of)),
-                        words.count(sum(row["record_count"] for row in of if row["days_late"] <= 0)),
-                        words.count(sum(row["record_count"] for row in of if row["days_late"] > 0)),
-                        words.count(max(row["days_late"] for row in of)),
-                    ]
+                    _lateness(name, of)
                     for measure, name in words.MEASURES.items()
                     if (of := [row for row in rows if row["measure"] == measure])
                 ],
@@ -709,18 +767,25 @@ class Monthly:
             yield self.absent("late_data")
         if header.late_batches:
             yield Text(f"Ấn bản này có {header.late_batches} đợt nạp sau thời điểm chốt số liệu.")
-        if header.later_batches:
-            yield Text(
-                f"Sau khi chốt, đến lúc lập bản trình đã có thêm {words.count(header.later_records)} bản ghi của mọi kỳ "
-                f"({header.later_batches} đợt nạp). Các bản ghi này không có trong ấn bản; nếu làm đổi kết quả thì được nêu "
-                "trong ấn bản đính chính, kèm nguyên nhân."
-            )
-        else:
-            yield Text("Đến lúc lập bản trình không có bản ghi nào về sau thời điểm chốt số liệu.")
+        yield from self.later()
         late = [change for change in self.report.changes if change.cause == "late" and change.index_code == "K"]
         if late:
             yield Text(
                 f"So với ấn bản {header.supersedes}, dữ liệu về muộn làm đổi K của {len(late)} cơ quan (mục II)."
+            )
+
+    def later(self) -> Iterable[Block]:
+        """What came after the last batch of this edition; nothing where nobody counted it."""
+        header = self.report.header
+        if header.later_batches:
+            yield Text(
+                f"Sau đợt nạp cuối của ấn bản (số {header.as_of_batch}), đến lúc lập bản trình đã có thêm "
+                f"{words.count(header.later_records)} bản ghi của mọi kỳ ({header.later_batches} đợt nạp). Các bản ghi này "
+                "không có trong ấn bản; nếu làm đổi kết quả thì được nêu trong ấn bản đính chính, kèm nguyên nhân."
+            )
+        elif self.report.has_annexes:  # of older candidates the columns hold nought for unknown
+            yield Text(
+                f"Đến lúc lập bản trình không có bản ghi nào về sau đợt nạp cuối của ấn bản (số {header.as_of_batch})."
             )
 
     # -- reconciliation -------------------------------------------------------------------------------------------
@@ -730,17 +795,11 @@ class Monthly:
         if not rows:
             yield self.absent("reconciliation")
             return
-        sums: dict[str, Counter[str]] = defaultdict(Counter)
+        of_reason: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
-            for side in ("city_count", "portal_count"):
-                sums[row["reason"]][side] += row[side]
-        lines = [
-            [name, words.count(sums[code]["city_count"]), words.count(sums[code]["portal_count"]),
-             words.signed(Decimal(sums[code]["city_count"] - sums[code]["portal_count"]), 0)]
-            for code, name in words.RECONCILIATION.items() if code in sums
-        ]  # fmt: skip
-        city, portal = (sum(row[side] for row in rows) for side in ("city_count", "portal_count"))
-        lines.append(["Tổng số", words.count(city), words.count(portal), words.signed(Decimal(city - portal), 0)])
+            of_reason[row["reason"]].append(row)
+        lines = [_sides(name, of_reason[code]) for code, name in words.RECONCILIATION.items() if code in of_reason]
+        lines.append(_sides("Tổng số", rows))
         yield table(
             (Column("Kết quả đối chiếu", 49), Column("Hồ sơ ở Thành phố", 17, "right"), Column("Hồ sơ ở Cổng", 17, "right"),
              Column("Chênh lệch", 17, "right")),
@@ -832,7 +891,7 @@ class Monthly:
 
     def absent(self, annex: str) -> Text:
         """Why an annex says nothing. It never says nought."""
-        return Text(words.EMPTY_ANNEX if self.report.has_annexes else words.NO_ANNEXES, "note")
+        return Text(self.say.absent(annex), "note")
 
 
 STATES = (*(words.VERDICTS[verdict] for verdict in VERDICTS), "Chưa đủ chỉ số", "Không áp dụng")
@@ -857,14 +916,38 @@ PETITIONS = ("received", "counted", "in_time", "satisfied", "unanswered", "not_y
 
 
 def _flow_row(name: str, rows: Sequence[Row]) -> list[str]:
-    return [name, *(words.count(_sum(rows, column)) for column in (*FLOW, "open_overdue"))]
+    return [name, *(words.count(total(rows, column)) for column in (*FLOW, "open_overdue"))]
 
 
 def _petition_row(name: str, rows: Sequence[Row]) -> list[str]:
-    return [name, *(words.count(_sum(rows, column)) for column in PETITIONS)]
+    return [name, *(words.count(total(rows, column)) for column in PETITIONS)]
 
 
-def _sum(rows: Sequence[Row], column: str) -> int | None:
+def _sides(name: str, rows: Sequence[Row]) -> list[str]:
+    city, portal = total(rows, "city_count"), total(rows, "portal_count")
+    apart = words.NONE if city is None or portal is None else words.signed(Decimal(city - portal), 0)
+    return [name, words.count(city), words.count(portal), apart]
+
+
+def _lateness(name: str, rows: Sequence[Row]) -> list[str]:
+    """Records of a kind: all, loaded on their day, loaded later, and the latest; days that are not known split nothing."""
+    in_time, later = ([row for row in rows if ((row["days_late"] or 0) > 0) == late] for late in (False, True))
+    known = all(row["days_late"] is not None for row in rows)
+    return [
+        name,
+        words.count(total(rows, "record_count")),
+        *(words.count(total(part, "record_count") if known else None) for part in (in_time, later)),
+        words.count(largest(rows, "days_late")),
+    ]
+
+
+def largest(rows: Sequence[Row], column: str) -> Any:
+    """The largest value; None when one is not known, or there is none."""
+    values = [row[column] for row in rows]
+    return None if any(value is None for value in values) else max(values, default=None)
+
+
+def total(rows: Sequence[Row], column: str) -> int | None:
     """A sum; None when a part of it is not known."""
     values = [row[column] for row in rows]
     return None if any(value is None for value in values) else sum(values)
@@ -877,20 +960,27 @@ def _ties(units: Sequence[Unit]) -> list[list[Unit]]:
     return list(found.values())
 
 
-def _most(rows: Sequence[Row], column: str, sign: int) -> list[Row]:
-    """The rows with the largest values, and all who tie with the last one taken."""
-    ordered = sorted(rows, key=lambda row: (-sign * row[column], row["unit_code"]))
+def _most(moves: Sequence[Move], sign: int) -> list[Move]:
+    """The largest changes of a sign, and all that tie with the last one taken."""
+    ordered = sorted(moves, key=lambda move: (-sign * move.change, move.unit_code))
     if len(ordered) <= BEST:
         return ordered
-    last = sign * ordered[BEST - 1][column]
-    return [row for row in ordered if sign * row[column] >= last]
+    last = sign * ordered[BEST - 1].change
+    return [move for move in ordered if sign * move.change >= last]
 
 
-def _largest(rows: Sequence[Row]) -> str:
-    if not rows:
+def _differences(before: Unit, now: Unit) -> dict[str, Decimal]:
+    """Indices that differ between two editions, and by how much."""
+    was = before.values
+    pairs = ((index, value, was[index]) for index, value in now.values.items())
+    return {index: value - old for index, value, old in pairs if value is not None and old is not None and value != old}
+
+
+def _largest(parts: Mapping[str, Decimal]) -> str:
+    if not parts:
         return words.NONE
-    row = max(rows, key=lambda row: (abs(row["previous_change"]), row["index_code"]))
-    return f"{row['index_code']}: {words.signed(row['previous_change'], 2 if row['index_code'] == 'D' else 4)}"
+    index, change = max(parts.items(), key=lambda part: (abs(part[1]), part[0]))
+    return f"{index}: {words.signed(change, 2 if index == 'D' else 4)}"
 
 
 def _tally(found: Counter[str | None], names: dict[str, str]) -> str:

@@ -22,6 +22,14 @@ T = TypeVar("T")
 INDICES = ("A", "B", "C", "D", "E")
 Kind = Literal["month", "quarter", "year"]
 Row = dict[str, Any]
+OF_EVERY_PERIOD = (
+    "dossier_flow",
+    "petition_count",
+    "trend",
+    "unit_note",
+    "follow_up",
+    "rollup",
+)  # annexes with all units
 
 
 class AnnexRow(dict[str, Any]):
@@ -189,6 +197,18 @@ class Report:
 
     def annex(self, name: str) -> tuple[Row, ...]:
         return self.annexes.get(name, ())
+
+    def predates(self, annex: str) -> bool:
+        """Whether the edition was surely made before this annex existed: it has no row where one always has some."""
+        if not self.has_annexes:
+            return True
+        if self.annex(annex):
+            return False
+        if annex == "received_by_channel":
+            return any(row["received"] for row in self.annex("dossier_flow"))
+        if annex == "k_sensitivity":
+            return any(unit.k is not None for unit in self.units)
+        return annex in OF_EVERY_PERIOD or (annex == "reform_index_handover" and self.header.kind == "year")
 
     @property
     def units(self) -> tuple[Unit, ...]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from statistics import median
 
 from hailong.publish.report import words
-from hailong.publish.report.data import INDICES, Group, Index, Report, Unit
+from hailong.publish.report.data import INDICES, Group, Index, Report, Row, Unit
 
 BEST = 5
 VERDICTS = ("satisfied", "not_satisfied", "undetermined")
@@ -69,6 +69,19 @@ class Phrases:
         """A unit's name; its code where the edition has no such unit."""
         return words.NONE if unit_code is None else self.names.get(unit_code, unit_code)
 
+    def absent(self, annex: str) -> str:
+        """Why an annex says nothing. It never says nought."""
+        if not self.report.has_annexes:
+            return words.NO_ANNEXES
+        return words.NO_SUCH_ANNEX if self.report.predates(annex) else words.EMPTY_ANNEX
+
+    def recomputed(self) -> str:
+        """What an earlier period beside this one was worked out from, where it is not read from its edition."""
+        return (
+            f"Số của kỳ trước được tính lại từ số liệu đến đợt nạp số {self.report.header.as_of_batch}, có thể khác ấn bản "
+            "đã công bố của kỳ đó."
+        )
+
     def pool(self, units: Sequence[Unit]) -> Pool:
         a, b, c = (self._sums(units, index) for index in "ABC")
         d = sorted(unit.d for unit in units if unit.d is not None)
@@ -93,12 +106,13 @@ class Phrases:
 
     def loss(self, unit: Unit) -> str | None:
         """The index that lost most against its maximum, and how many points."""
-        points, index = self.lost(unit)
-        return f"{index}: −{words.number(points)}" if points > 0 else None
+        lost = self.lost(unit)
+        return f"{lost[1]}: −{words.number(lost[0])}" if lost and lost[0] > 0 else None
 
-    def lost(self, unit: Unit) -> tuple[Decimal, str]:
+    def lost(self, unit: Unit) -> tuple[Decimal, str] | None:
+        """Points and index; None for a unit without any index."""
         lost = [(self.maximum(index) - value, index) for index, value in unit.values.items() if value is not None]
-        return max(lost, key=lambda pair: (pair[0], pair[1] == "D"))
+        return max(lost, key=lambda pair: (pair[0], pair[1] == "D"), default=None)
 
     def flags(self, unit: Unit) -> str:
         """What to bear in mind about a row; why there is no K."""
@@ -145,6 +159,16 @@ class Phrases:
         if code == "undetermined":
             return f"{words.VERDICTS[code]} (K = {words.short(self.threshold)})"
         return words.VERDICTS.get(code or "")
+
+    def verdict_whatever_c(self, row: Row) -> str | None:
+        """The verdict of a row of a, b, d, e and verdict, where it is the same for every C; None where it would tell C."""
+        values = [row.get(name) for name in "abde"]
+        if row.get("verdict") is None or any(value is None for value in values):
+            return None
+        least = sum((Decimal(value) for value in values if value is not None), Decimal(0))
+        if least > self.threshold:
+            return "satisfied"
+        return "not_satisfied" if least + self.maximum("C") < self.threshold else None
 
     def conclusion(self, unit: Unit) -> str:
         if unit.status == "incomplete":

@@ -27,6 +27,8 @@ ROLE = "hailong_open_reader"
 MAIN = TEMPLATES / "niem-yet.typ"
 Row = dict[str, Any]
 NOT_SHOWN = "Không công khai"
+# One sentence whatever the reason: to say which of them applies would itself tell something of the ratings.
+HIDDEN = "Không công khai để bảo mật thông tin người đánh giá (Điều 3 khoản 4)"
 PLACES = {"D": 2, "E": 0}
 
 
@@ -109,11 +111,7 @@ def _index(row: Row, parameters: Mapping[str, str]) -> dict[str, str]:
             else f"{words.short(row['numerator'])} {words.NUMERATORS[code]} / "
             f"{words.short(row['denominator'])} {words.DENOMINATORS[code]}"
         ),
-        "why": (
-            "Có quá ít lượt đánh giá, không công khai để bảo mật thông tin người đánh giá (Điều 3 khoản 4)"
-            if hidden
-            else words.reason(row["status_reason"])
-        ),
+        "why": HIDDEN if hidden else words.reason(row["status_reason"]),
     }
 
 
@@ -135,7 +133,7 @@ def _verdict(unit: Row, threshold: Decimal) -> str:
 def _why(unit: Row) -> str:
     """Why there is no K, in a sentence; '' where there is one."""
     if unit["status"] == "suppressed":
-        return "Tổng điểm K không công khai vì sẽ làm lộ điểm thái độ từ quá ít lượt đánh giá."
+        return f"{HIDDEN}."
     if unit["k"] is not None:
         return ""
     if unit["status"] == "incomplete" or unit["status_reason"] is None:

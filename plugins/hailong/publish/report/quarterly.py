@@ -8,7 +8,7 @@ from decimal import Decimal
 from statistics import median
 
 from hailong.publish.report import words
-from hailong.publish.report.content import TONES, Monthly, figure, iso_day, some
+from hailong.publish.report.content import TONES, Monthly, figure, iso_day, largest, some, total
 from hailong.publish.report.data import ZONE, Row, Unit
 from hailong.publish.report.paper import Block, Cell, Column, Text, table
 from hailong.publish.report.phrases import VERDICTS
@@ -29,7 +29,10 @@ class Quarterly(Monthly):
     def beyond(self) -> Iterable[tuple[str, Iterable[Block]]]:
         yield "PHÂN LOẠI CƠ QUAN", self.classes()
         yield "NGUYÊN NHÂN", self.reasons()
-        yield "KẾT QUẢ KHẮC PHỤC, CHẤN CHỈNH CỦA KỲ TRƯỚC", self.remedies()
+        yield (
+            f"KẾT QUẢ KHẮC PHỤC, CHẤN CHỈNH {words.of_period(self.remedied()).upper()} VÀ VIỆC CÒN DỞ",
+            self.remedies(),
+        )
         yield "DANH SÁCH THEO DÕI", self.watched()
         yield "ĐÁNH GIÁ NỘI BỘ, CỦA CƠ QUAN CÓ THẨM QUYỀN, TỰ ĐÁNH GIÁ VÀ CỦA CÁC TỔ CHỨC", self.evaluations()
         yield "SÁU NHÓM CHỈ SỐ CỦA CỔNG DỊCH VỤ CÔNG QUỐC GIA", self.portal_groups()
@@ -70,8 +73,10 @@ class Quarterly(Monthly):
         lost: dict[str, list[Decimal]] = defaultdict(list)
         for unit in self.report.units:
             if unit.verdict == "not_satisfied":
-                points, index = self.say.lost(unit)
-                lost[index].append(points)
+                found = self.say.lost(unit)
+                if found is not None:
+                    lost[found[1]].append(found[0])
+        failed = any(unit.verdict == "not_satisfied" for unit in self.report.units)
         if lost:
             yield Text("Các cơ quan xếp loại không hài lòng mất điểm nhiều nhất ở:")
             yield table(
@@ -81,7 +86,7 @@ class Quarterly(Monthly):
                     for index, points in sorted(lost.items())
                 ],
             )
-        else:
+        elif not failed:
             yield Text("Không cơ quan nào xếp loại không hài lòng.")
         rows = self.report.annex("explanation_owed")
         if not rows:
@@ -90,16 +95,28 @@ class Quarterly(Monthly):
         causes = Counter(row["cause_code"] or words.NONE for row in rows if row["explanation_id"] is not None)
         if causes:
             told = "; ".join(
-                f"{code}: {number}" for code, number in sorted(causes.items(), key=lambda c: (-c[1], c[0]))
+                f"{words.named(words.TOLD_CAUSES, code)}: {number}"
+                for code, number in sorted(causes.items(), key=lambda c: (-c[1], c[0]))
             )
-            yield Text(f"Nguyên nhân theo giải trình của các cơ quan (mã nguyên nhân: số nội dung): {told}.")
+            yield Text(f"Nguyên nhân theo giải trình của các cơ quan (kèm số nội dung): {told}.")
         else:
             yield Text("Chưa có giải trình nào của các cơ quan về kỳ này, nên chưa có nguyên nhân do cơ quan nêu.")
 
     def remedies(self) -> Iterable[Block]:
-        rows = self.report.annex("action")
-        if not rows:
+        every = self.report.annex("action")
+        if not every:
             yield self.absent("action")
+            return
+        period = self.remedied()
+        unlinked = sum(row["period_code"] is None and row["state"] == "done" for row in every)
+        rows = [row for row in every if row["state"] != "done" or words.is_within(row["period_code"], period)]
+        yield Text(
+            f"Biện pháp đã cam kết khi giải trình về {words.lower_first(words.period_name(period))}, và biện pháp của mọi kỳ "
+            "còn chưa thực hiện."
+            + (f" {unlinked} biện pháp đã thực hiện không rõ của kỳ nào, không có trong bảng." if unlinked else ""),
+        )
+        if not rows:
+            yield Text("Không có biện pháp nào thuộc diện này.")
             return
         found: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
@@ -139,9 +156,14 @@ class Quarterly(Monthly):
                     for row in overdue
                 ],
             )
-        bare = sum(bool(row["is_without_evidence"]) for row in rows)
-        until = iso_day(max(row["as_of_on"] for row in rows))
+        until = iso_day(largest(rows, "as_of_on"))
+        bare = words.count(total(rows, "is_without_evidence"))
         yield Text(f"Tính đến ngày {until}. {bare} biện pháp đã thực hiện chưa có số minh chứng.", "note")
+
+    def remedied(self) -> str:
+        """The period whose remedies are told (Article 12.2): of a quarter the one before, of a year the year itself."""
+        code = self.report.header.period_code
+        return words.quarter_before(code) if self.report.header.kind == "quarter" else code
 
     # -- watch-lists, evaluations ---------------------------------------------------------------------------------
 
@@ -152,7 +174,7 @@ class Quarterly(Monthly):
             return
         yield Text(
             "Việc đang dở mà thủ trưởng cơ quan cần xem, tính đến ngày "
-            f"{iso_day(max(row['as_of_on'] for row in rows))} (Điều 11 khoản 2). Số của từng cơ quan ở phụ lục; từng hồ sơ, "
+            f"{iso_day(largest(rows, 'as_of_on'))} (Điều 11 khoản 2). Số của từng cơ quan ở phụ lục; từng hồ sơ, "
             "phản ánh ở phụ lục XLSX."
         )
         lines = [
@@ -183,12 +205,12 @@ class Quarterly(Monthly):
         for kind, name in words.EVALUATORS.items():
             of = [row for row in rows if row["evaluator_kind"] == kind]
             due = [row for row in of if row["is_due"]]
-            shares = sorted(row["share"] for row in of if row["status"] == "scored")
+            shares = sorted(row["share"] for row in of if row["status"] == "scored" and row["share"] is not None)
             lines.append(
                 [
                     name,
                     str(len(due)),
-                    str(len(shares)),
+                    str(sum(row["status"] == "scored" for row in of)),
                     str(sum(row["status"] in ("awaiting_input", "no_data") for row in due)),
                     words.percent(Decimal(median(shares))) if shares else words.NONE,
                     words.percent(Decimal(shares[0])) if shares else words.NONE,
@@ -237,7 +259,8 @@ class Quarterly(Monthly):
             return words.NONE
         if row["status"] != "scored":
             return words.named(words.EVALUATION_STATUSES, row["status"])
-        return words.percent(Decimal(row["share"])) + ("*" if row["is_small"] else "")
+        share = words.NONE if row["share"] is None else words.percent(Decimal(row["share"]))
+        return share + ("*" if row["is_small"] else "")
 
     def portal_groups(self) -> Iterable[Block]:
         rows = self.report.annex("portal_group")
@@ -251,19 +274,23 @@ class Quarterly(Monthly):
         lines = []
         order = list(words.PORTAL_GROUPS)
         for (code, since, until, version), of in sorted(
-            found.items(), key=lambda item: (item[0][1], order.index(item[0][0]))
+            found.items(),
+            key=lambda item: (
+                item[0][1] or "",
+                order.index(item[0][0]) if item[0][0] in order else len(order),
+                item[0][0],
+                item[0][3] or "",
+            ),
         ):
             scores = sorted(row["score"] for row in of if row["score"] is not None)
             lines.append(
                 [
                     words.PORTAL_GROUPS.get(code, code),
                     f"{iso_day(since)} – {iso_day(until)}",
-                    version,
+                    version or words.NONE,
                     f"{len(scores)}/{len(of)}",
                     figure(Decimal(median(scores))) if scores else words.NONE,
-                    figure(max(row["max_score"] for row in of if row["max_score"] is not None))
-                    if scores
-                    else words.NONE,
+                    figure(max((row["max_score"] for row in of if row["max_score"] is not None), default=None)),
                 ]
             )
         if not lines:
@@ -286,13 +313,19 @@ class Quarterly(Monthly):
             yield self.absent("reform_index_handover")
             return
         scored = sum(row["k"] is not None for row in rows)
-        whole = sum(row["quarters"] > 0 and row["quarters_scored"] == row["quarters"] for row in rows)
-        yield Text(
-            f"Bàn giao cho Sở Nội vụ kết quả của {len(rows)} cơ quan: {scored} có K của năm; {whole} có K ở mọi quý đã hoạt "
-            "động. K của năm tính trên khoảng thời gian của năm, không phải trung bình các quý. Tệp bàn giao kèm ấn bản: "
-            f"{handover_name(self.report.header.edition_id)}."
+        known = all(row["quarters"] is not None and row["quarters_scored"] is not None for row in rows)
+        whole = (
+            sum(row["quarters"] > 0 and row["quarters_scored"] == row["quarters"] for row in rows) if known else None
         )
-        if not all(row["is_year_over"] for row in rows):
+        yield Text(
+            f"Bàn giao cho Sở Nội vụ kết quả của {len(rows)} cơ quan: {scored} có K của năm; {words.count(whole)} có K ở mọi "
+            "quý đã hoạt động. K của năm tính trên khoảng thời gian của năm, không phải trung bình các quý. Tệp bàn giao "
+            f"kèm ấn bản: {handover_name(self.report.header.edition_id)}."
+        )
+        over = {row["is_year_over"] for row in rows}
+        if None in over:
+            yield Text("Không rõ số liệu đã hết năm hay chưa.", "note")
+        elif False in over:
             yield Text("Số liệu chưa hết năm: kết quả bàn giao là tạm tính.", "note")
 
     def proposals(self) -> Iterable[Block]:

@@ -124,6 +124,7 @@ NO_TREND = {
     "metric_version_changed": "Cổng đã đổi cách tính",
     "indices_differ": "hai kỳ không cùng các chỉ số",
 }
+NOT_BETWEEN_EDITIONS = {"not_in_earlier_edition": "ấn bản kỳ trước không có K"}
 CAUSES = {
     "late": "Dữ liệu về muộn",
     "deleted": "Bản ghi bị xóa ở nguồn",
@@ -307,6 +308,10 @@ NO_ANNEXES = (
     "Ấn bản này không kèm số liệu này (được lập trước khi các phụ lục được lưu cùng ấn bản); "
     "không có số liệu không có nghĩa là bằng không."
 )
+NO_SUCH_ANNEX = (
+    "Ấn bản này không kèm số liệu này (được lập trước khi phụ lục này có trong ấn bản); "
+    "không có số liệu không có nghĩa là bằng không."
+)
 EMPTY_ANNEX = "Ấn bản này không có dòng nào của phần này: nguồn chưa được đọc trong kỳ, hoặc kỳ này không phát sinh."
 PARAMETER_GROUPS = (
     ("A", ("a_", "result_statuses", "due_", "midnight_is_date", "at_once_cutoff", "inherited_overdue")),
@@ -348,6 +353,27 @@ def period_name(code: str) -> str:
     if part.startswith("Q"):
         return f"Quý {ROMAN[int(part[1]) - 1]} năm {year}"
     return f"Tháng {int(part)} năm {year}"
+
+
+def of_period(code: str) -> str:
+    """`2026-Q3` → của quý III năm 2026."""
+    return f"của {lower_first(period_name(code))}"
+
+
+def quarter_before(code: str) -> str:
+    """`2027-Q1` → 2026-Q4."""
+    year, quarter = int(code[:4]), int(code[-1])
+    return f"{year}-Q{quarter - 1}" if quarter > 1 else f"{year - 1}-Q{len(ROMAN)}"
+
+
+def is_within(code: str | None, whole: str) -> bool:
+    """Whether a period is a quarter or year, or one of its parts: months and quarters are numbered within their year."""
+    if code is None or code[:4] != whole[:4]:
+        return False
+    part = code[5:]
+    if len(whole) == 4 or code == whole:
+        return True
+    return part.isdigit() and f"Q{(int(part) + 2) // 3}" == whole[5:]
 
 
 def day(value: date) -> str:

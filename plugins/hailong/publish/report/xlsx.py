@@ -394,7 +394,7 @@ class Writer:
     def annex(self, annex: Annex) -> None:
         """An annex as a table; without rows the sheet says why, and never nought."""
         columns = [Column(field.title, field.width, self.shown(field)) for field in annex.fields]
-        absent = words.EMPTY_ANNEX if self.report.has_annexes else words.NO_ANNEXES
+        absent = self.say.absent(annex.source)
         sheet = self.sheet(annex.sheet)
         if sum(column.width for column in columns) > WIDE:
             sheet.set_paper(8)
