@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hailong.publish.small_cells import Cell, Limits, _whatever_c, hidden_because, reveals
+from hailong.publish.small_cells import Cell, Limits, _whatever_c, found_out, hidden_because, reveals
 
 LIMITS = Limits(5, Decimal("0.5"))
 PARAMETERS = {"k_scale": "6", "k_threshold": "20"} | {f"{name}_max": "1" for name in "abce"} | {"d_max": "18"}
@@ -61,9 +63,29 @@ def test_no_edition_less_another_gives_a_few_ratings(before: list[Cell], cell: C
     ],
 )
 def test_no_year_less_its_quarters_gives_a_few_ratings(parts: Sequence[Cell], tells: bool) -> None:
-    assert reveals(shown(20, 15), parts, LIMITS) is tells
+    assert reveals(shown(20, 15), parts, LIMITS) is found_out(shown(20, 15), parts, LIMITS) is tells
     expected = "between_periods" if tells else None
     assert hidden_because(shown(20, 15), [], [], [[part] for part in parts], LIMITS) == expected
+
+
+@st.composite
+def families(draw: st.DrawFn) -> tuple[Cell, list[Cell]]:
+    """A year of up to four quarters, with a few ratings that are in none of them, or that were deleted since."""
+    parts = []
+    for _ in range(draw(st.integers(0, 4))):
+        ratings = draw(st.integers(1, 9))
+        parts.append(Cell(ratings, draw(st.integers(0, ratings)), draw(st.booleans())))
+    late = draw(st.integers(-3, 8))
+    ratings = max(sum(part.ratings for part in parts) + late, 0)
+    good = sum(part.good for part in parts) + draw(st.integers(min(late, 0), max(late, 0)))
+    return Cell(ratings, min(max(good, 0), ratings)), parts
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(families())
+def test_the_attack_of_the_gate_and_the_decision_agree_by_two_ways(family: tuple[Cell, list[Cell]]) -> None:
+    whole, parts = family
+    assert reveals(whole, parts, LIMITS) is found_out(whole, parts, LIMITS)
 
 
 def test_every_published_edition_of_a_quarter_is_subtracted() -> None:

@@ -79,6 +79,39 @@ def _uncertainty(left: int, good: int, own: tuple[int, int], others: list[tuple[
     return max(possible) - min(possible) if possible else Decimal(0)
 
 
+def found_out(whole: Cell, parts: Sequence[Cell], limits: Limits) -> bool:
+    """Whether who tries every world that fits what is shown learns too much: what `reveals` judges, reckoned another way.
+
+    Decided is by `reveals`; the gate attacks with this, so that a fault of either shows.
+    """
+    hidden = [part for part in parts if not part.shown]
+    left = whole.ratings - sum(part.ratings for part in parts if part.shown)
+    good = whole.good - sum(part.good for part in parts if part.shown)
+    if abs(left) < limits.ratings:
+        return bool(hidden) or (left, good) != (0, 0)
+    small = sum(part.ratings < limits.ratings for part in hidden)
+    if left < 0 or not small:
+        return False
+    large = len(hidden) - small
+    is_open = large > 0 or left != sum(part.ratings for part in hidden)  # by large cells, or by ratings of no part
+    cells = [(ratings, points) for ratings in range(1, limits.ratings) for points in range(ratings + 1)]
+    others = {(0, 0)}
+    for _ in range(small - 1):
+        others = {(n + ratings, x + points) for n, x in others for ratings, points in cells}
+
+    def fits(ratings: int, points: int) -> bool:
+        if not is_open:
+            return (ratings, points) == (0, 0)
+        return ratings >= large * limits.ratings and 0 <= points <= ratings
+
+    possible = {
+        Decimal(points) / ratings
+        for ratings, points in cells
+        if any(fits(left - ratings - n, good - points - x) for n, x in others)
+    }
+    return not possible or max(possible) - min(possible) < limits.uncertainty
+
+
 def hidden_because(
     cell: Cell,
     before: Iterable[Cell],
@@ -226,7 +259,7 @@ def attack(settings: Settings, connection: psycopg.Connection, candidate_id: str
                 "unit_code": row["unit_code"],
                 "few_are_hidden": cell.ratings >= limits.ratings or not cell.shown,
                 "resists_attack": not any(
-                    reveals(whole, chosen, limits) for whole, known in families for chosen in product(*known)
+                    found_out(whole, chosen, limits) for whole, known in families for chosen in product(*known)
                 ),
             }
         )
