@@ -28,8 +28,9 @@ from expectations.suites.model import (
 from hailong.contracts import load_contracts
 from hailong.errors import PermanentError
 from hailong.periods import WorkingDays
-from hailong.publish import small_cells
+from hailong.publish import annexes, small_cells
 from hailong.publish.checksum import content_sha256
+from hailong.publish.explain import ENDS
 from hailong.settings import Settings
 
 INDICES = ("A", "B", "C", "D", "E")
@@ -770,69 +771,64 @@ def _working_days(calendar: WorkingDays, start: date, end: date) -> int:
     return sum(calendar.is_working(start + timedelta(days=n)) for n in range((end - start).days))
 
 
-FLOW = """
-    select
-        f.unit_code, f.open_at_start, f.received, f.open_at_end, was.open_at_end as open_before,
-        f.resolved + f.stopped + f.withdrawn + f.not_accepted + f.without_moment as ended
-    from marts.dossier_flow as f
-    inner join core.core_unit_window as w on f.period_code = w.period_code and f.unit_code = w.unit_code
-    inner join core.dim_period as p on f.period_code = p.period_code
-    left join (
-        marts.dossier_flow as was
-        inner join core.core_unit_window as earlier on was.period_code = earlier.period_code and was.unit_code = earlier.unit_code
-        inner join core.dim_period as old on was.period_code = old.period_code
-    ) on old.period_kind = p.period_kind and was.unit_code = f.unit_code and earlier.window_end = w.window_start
-    where f.period_code = %(period_code)s
-    order by f.unit_code
-"""
-
-
 def _flow(connection: psycopg.Connection, header: Header) -> list[dict[str, Any]]:
-    """Every unit's dossiers, as the newest build counts them: what began plus what came is what ended plus what is left."""
+    """Every unit's dossiers, as they were copied: what began plus what came is what ended plus what is left."""
+    before = {
+        row["unit_code"]: row["open_at_end"]
+        for row in annexes.of_candidate(connection, header.candidate_id, "dossier_flow_before")
+    }
     return [
         {
             "unit_code": row["unit_code"],
-            "balances": row["open_at_start"] + row["received"] == row["ended"] + row["open_at_end"],
-            "carries_on": row["open_before"] in (None, row["open_at_start"]),
+            "balances": row["open_at_start"] + row["received"] == sum(row[end] for end in ENDS) + row["open_at_end"],
+            "carries_on": before.get(row["unit_code"]) in (None, row["open_at_start"]),
         }
-        for row in _rows(connection, FLOW, header)
+        for row in annexes.of_candidate(connection, header.candidate_id, "dossier_flow")
     ]
 
 
 def _late(connection: psycopg.Connection, header: Header, owners: dict[str, str]) -> list[dict[str, Any]]:
     """Per kind of record, the share of the period's that was first told of after the cut-off."""
-    rows = _rows(
-        connection,
-        "select measure, max(feed) as feed, coalesce(sum(record_count) filter (where loaded_on >= %(cutoff_at)s::date), 0) "
-        "/ sum(record_count) as late_share from marts.late_data "
-        "where event_on >= %(period_start)s and event_on < %(period_end)s group by measure order by measure",
-        header,
-    )
-    return [row | {"owner": owners.get(row["feed"], "")} for row in rows]
+    told: dict[str, list[int]] = {}
+    feeds: dict[str, str] = {}
+    for row in annexes.of_candidate(connection, header.candidate_id, "late_data"):
+        of = told.setdefault(row["measure"], [0, 0])
+        of[0] += row["record_count"]
+        of[1] += row["record_count"] if row["is_after_cutoff"] else 0
+        feeds[row["measure"]] = row["feed"]
+    return [
+        {"measure": measure, "late_share": Decimal(late) / records, "owner": owners.get(feeds[measure], "")}
+        for measure, (records, late) in sorted(told.items())
+    ]
 
 
 def _reconciliation(
     connection: psycopg.Connection, header: Header, parameters: dict[str, str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Dossiers received in the period on which city and portal differ for a reason that somebody must explain."""
-    rows = _rows(
-        connection,
-        "select m.unit_code, greatest(coalesce(sum(m.city_count) filter (where r.is_explained), 0), "
-        "coalesce(sum(m.portal_count) filter (where r.is_explained), 0)) as differing, "
-        "greatest(sum(m.city_count), sum(m.portal_count)) as dossiers from marts.reconciliation as m "
-        "inner join rules.reconciliation_reason as r using (reason) "
-        "where m.received_on >= %(period_start)s and m.received_on < %(period_end)s group by m.unit_code order by m.unit_code",
-        header,
-    )
+    explained = {
+        row["reason"]
+        for row in _rows(connection, "select reason from rules.reconciliation_reason where is_explained", header)
+    }
     cases = Decimal(parameters.get("explain_cases", "0"))
     share = Decimal(parameters.get("explain_reconciliation_share", "0"))
-    judged = [
-        row | {"within_tolerance": row["differing"] <= cases or row["differing"] <= share * row["dossiers"]}
-        for row in rows
-    ]
-    dossiers = sum((row["dossiers"] for row in rows), Decimal(0))
-    differing = sum((row["differing"] for row in rows), Decimal(0))
-    return judged, [{"period_code": header.period_code, "share": differing / dossiers}] if dossiers else []
+    units: dict[str, list[dict[str, Any]]] = {}
+    for row in annexes.of_candidate(connection, header.candidate_id, "reconciliation"):
+        units.setdefault(row["unit_code"], []).append(row)
+    judged = []
+    for unit, rows in sorted(units.items()):
+        dossiers, differing = (
+            max(sum(row[side] for row in chosen) for side in ("city_count", "portal_count"))
+            for chosen in (rows, [row for row in rows if row["reason"] in explained])
+        )
+        within_tolerance = differing <= cases or differing <= share * dossiers
+        judged.append(
+            {"unit_code": unit, "differing": differing, "dossiers": dossiers, "within_tolerance": within_tolerance}
+        )
+    dossiers = sum(row["dossiers"] for row in judged)
+    differing = sum(row["differing"] for row in judged)
+    city = [{"period_code": header.period_code, "share": Decimal(differing) / dossiers}] if dossiers else []
+    return judged, city
 
 
 def _jumps(

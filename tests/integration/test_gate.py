@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -39,6 +39,26 @@ NOT_OF_A_MONTH = {"small_cells.few_hidden", "small_cells.attack", "restatement.u
 _numbers = count(1)
 
 
+def around(units: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Annexes of a candidate in which nothing is odd."""
+    ends = {"resolved": 8, "stopped": 1, "withdrawn": 1, "not_accepted": 1, "without_moment": 0}
+    return {
+        "dossier_flow": [
+            {"unit_code": unit, "open_at_start": 4, "received": 10, "open_at_end": 3, **ends} for unit in units
+        ],
+        "dossier_flow_before": [{"unit_code": unit, "open_at_end": 4} for unit in units],
+        "late_data": [
+            {
+                "feed": "dossier", "unit_code": units[0], "measure": "dossier_resolved", "is_after_cutoff": False,
+                "record_count": 100,
+            }
+        ],
+        "reconciliation": [
+            {"unit_code": unit, "reason": "same", "city_count": 99, "portal_count": 99} for unit in units
+        ],
+    }  # fmt: skip
+
+
 @dataclass
 class Content:
     """A candidate before it is stored: rows by key, so that a test can break one thing."""
@@ -56,6 +76,7 @@ class Content:
         }
     )
     header: dict[str, Any] = field(default_factory=dict)
+    annexes: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: around(UNITS))
 
     def set_index(self, unit: str, index: str, **changes: Any) -> None:
         self.indices[unit, index].update(changes)
@@ -136,6 +157,10 @@ def _insert_all(connection: psycopg.Connection, candidate_id: str, content: Cont
     for parameter, value in content.parameters.items():
         row = {"policy_id": "qd104-2024", "parameter": parameter, "value": value, "why": "test"}
         _insert(connection, "publish.candidate_parameter", {"candidate_id": candidate_id, **row})
+    for annex, rows in content.annexes.items():
+        for number, row in enumerate(rows, start=1):
+            key = {"candidate_id": candidate_id, "annex": annex, "row_no": number, "unit_code": row["unit_code"]}
+            _insert(connection, "publish.candidate_annex", {**key, "content": Jsonb(row)})
 
 
 def _insert(connection: psycopg.Connection, table: str, row: dict[str, Any]) -> None:
@@ -158,19 +183,10 @@ def built(module_warehouse: Settings) -> Settings:
             create table core.core_unit_window (period_code text, unit_code text, window_start date, window_end date);
             create table marts.index_score (period_code text, unit_code text, index_code text, denominator numeric);
             create table marts.k_score (period_code text, unit_code text, k numeric, metric_version text);
-            create table marts.dossier_flow (
-                period_code text, unit_code text, open_at_start bigint, received bigint, resolved bigint, stopped bigint,
-                withdrawn bigint, not_accepted bigint, without_moment bigint, open_at_end bigint
-            );
-            create table marts.late_data (measure text, feed text, event_on date, loaded_on date, record_count bigint);
-            create table marts.reconciliation (
-                unit_code text, received_on date, reason text, city_count bigint, portal_count bigint
-            );
             create table rules.reconciliation_reason (reason text, is_explained boolean);
             insert into rules.reconciliation_reason values ('same', false), ('missing_at_portal', true);
             insert into core.dim_period values
             ('2026-09', 'month', '2026-08-15', '2026-09-15'), ('2026-10', 'month', '2026-09-15', '2026-10-15');
-            insert into marts.late_data values ('dossier_resolved', 'dossier', '2026-10-01', '2026-10-02', 100);
             """
         )
         for unit in UNITS:
@@ -179,15 +195,9 @@ def built(module_warehouse: Settings) -> Settings:
                 "('2026-10', %(u)s, '2026-09-15', '2026-10-15')",
                 {"u": unit},
             )
-            connection.execute(
-                "insert into marts.dossier_flow values ('2026-09', %(u)s, 5, 10, 8, 1, 1, 1, 0, 4), "
-                "('2026-10', %(u)s, 4, 10, 8, 1, 1, 1, 0, 3)",
-                {"u": unit},
-            )
             connection.execute("insert into marts.index_score values ('2026-09', %s, 'A', 110)", (unit,))
             before = good().scores[unit]["k"] or 19
             connection.execute("insert into marts.k_score select '2026-09', %s, %s, '2026'", (unit, before))
-            connection.execute("insert into marts.reconciliation values (%s, '2026-10-01', 'same', 99, 99)", (unit,))
     with connect(module_warehouse) as connection:
         for n, loaded in ((LEDGER_GOOD, 0), (LEDGER_BAD, 3)):
             add_batch(connection, "dossier", f"{n:064d}", received=loaded, loaded=loaded, gone=n % 2)
@@ -394,10 +404,9 @@ def look(settings: Settings, connection: psycopg.Connection, candidate_id: str, 
     return {result.expectation_id: result for result in results if result.expectation_id in wanted}
 
 
-def restated(settings: Settings) -> str:
-    """A candidate that restates the edition of another one."""
-    content = good()
-    old = store(settings, content)
+def published(settings: Settings) -> str:
+    """An edition to be restated."""
+    old = store(settings, good())
     with connect(settings) as connection:
         connection.execute(
             "insert into publish.edition (edition_id, period_code, calendar_code, period_start, period_end, edition_no, "
@@ -406,22 +415,27 @@ def restated(settings: Settings) -> str:
             "'t', content_sha256, 'g', 'x' from publish.candidate where candidate_id = %s",
             (f"{old}.e1", 1, old),
         )
-    content.header |= {"restates": f"{old}.e1", "reason": "vì sao"}
-    return store(settings, content)
+    return f"{old}.e1"
 
 
 def test_what_lies_around_a_candidate_is_judged(built: Settings) -> None:
-    candidate_id = restated(built)
+    whole, spoilt = good(), deepcopy(good())
+    whole.header |= {"restates": published(built), "reason": "vì sao"}
+    spoilt.header |= whole.header
+    next(row for row in spoilt.annexes["dossier_flow"] if row["unit_code"] == LOW)["open_at_start"] = 6
+    spoilt.annexes["late_data"] += [
+        {"feed": "rating", "unit_code": LOW, "measure": "rating", "is_after_cutoff": late, "record_count": records}
+        for late, records in ((True, 10), (False, 90))
+    ]
+    spoilt.annexes["reconciliation"].append(
+        {"unit_code": LOW, "reason": "missing_at_portal", "city_count": 40, "portal_count": 0}
+    )
+    candidate_id = store(built, spoilt)
     with connect(built) as connection:
-        fine = look(built, connection, candidate_id, AROUND)
+        fine = look(built, connection, store(built, whole), AROUND)
         assert set(fine) == AROUND and all(result.success for result in fine.values()), fine
         for statement in (
-            "update marts.dossier_flow set open_at_start = 6 where period_code = '2026-10' and unit_code = 'HCM.T03'",
             "update marts.index_score set denominator = 900",
-            "insert into marts.late_data values ('rating', 'rating', '2026-10-01', '2026-10-20', 10)",
-            "insert into marts.late_data values ('rating', 'rating', '2026-10-01', '2026-10-19', 90)",
-            "insert into marts.reconciliation select unit_code, '2026-10-02', 'missing_at_portal', 40, 0 "
-            "from core.core_unit_window where unit_code = 'HCM.T03' and period_code = '2026-10'",
             "update marts.k_score set k = k + 2.5 where unit_code < 'HCM.T04'",
         ):
             connection.execute(statement)  # type: ignore[arg-type]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -19,6 +21,15 @@ OF_PERIOD = "select * from {mart} where period_code = %(period)s"
 # over the days of the period.
 ANNEXES = {
     "dossier_flow": OF_PERIOD,
+    "dossier_flow_before": (  # what the period's windows began with, out of the same state
+        "select was.unit_code, was.period_code, was.open_at_end from {marts}.dossier_flow as was "
+        "inner join {core}.core_unit_window as earlier on was.period_code = earlier.period_code "
+        "and was.unit_code = earlier.unit_code "
+        "inner join {core}.core_unit_window as windows on windows.period_code = %(period)s "
+        "and earlier.unit_code = windows.unit_code and earlier.window_end = windows.window_start "
+        "inner join {core}.dim_period as old on was.period_code = old.period_code "
+        "inner join {core}.dim_period as now on now.period_code = %(period)s and old.period_kind = now.period_kind"
+    ),
     "received_by_channel": (
         "select came.unit_code, dossiers.channel_code, count(*) as received from {facts}.fct_dossier_event as came "
         "inner join {core}.core_dossier as dossiers on came.dossier_code = dossiers.dossier_code "
@@ -31,8 +42,9 @@ ANNEXES = {
     "explanation_owed": OF_PERIOD,
     "k_sensitivity": OF_PERIOD,
     "late_data": (
-        "select unit_code, measure, days_late, sum(record_count)::bigint as record_count from {mart} "
-        "where event_on >= %(start)s and event_on < %(end)s group by unit_code, measure, days_late"
+        "select feed, unit_code, measure, days_late, loaded_on >= %(cutoff)s::date as is_after_cutoff, "
+        "sum(record_count)::bigint as record_count from {mart} where event_on >= %(start)s and event_on < %(end)s "
+        "group by feed, unit_code, measure, days_late, loaded_on >= %(cutoff)s::date"
     ),
     "reconciliation": (
         "select unit_code, reason, sum(city_count)::bigint as city_count, sum(portal_count)::bigint as portal_count, "
@@ -54,13 +66,16 @@ ANNEXES = {
     "portal_group": "select * from {mart} where window_from < %(end)s and window_to >= %(start)s",  # in windows of its own
     "reform_index_handover": OF_PERIOD,
 }
-BY_CHANNEL = "received_by_channel"  # out of the dossiers; all others are marts
-MODELS = ("fct_dossier_event", *(f"mart_{name}" for name in ANNEXES if name != BY_CHANNEL))  # which make them
+NO_MARTS = ("dossier_flow_before", "received_by_channel")
+MODELS = ("fct_dossier_event", *(f"mart_{name}" for name in ANNEXES if name not in NO_MARTS))  # which make them
 
 
-def copy(connection: psycopg.Connection, candidate_id: str, period: Period, prefix: str) -> None:
-    """Copy the annexes of a period out of the schemas with this prefix; rows in the order of their text."""
-    schemas = {name: sql.Identifier(f"{prefix}{name}") for name in ("core", "facts")}
+def copy(connection: psycopg.Connection, candidate_id: str, period: Period, cutoff: datetime, prefix: str) -> None:
+    """Copy the annexes of a period out of the schemas with this prefix; rows in the order of their text.
+
+    `cutoff` is the period's, a local time.
+    """
+    schemas = {name: sql.Identifier(f"{prefix}{name}") for name in ("core", "facts", "marts")}
     for annex, rows in ANNEXES.items():
         connection.execute(
             sql.SQL(
@@ -74,8 +89,18 @@ def copy(connection: psycopg.Connection, candidate_id: str, period: Period, pref
                 "period": period.code,
                 "start": period.start,
                 "end": period.end,
+                "cutoff": cutoff,
             },
         )
+
+
+def of_candidate(connection: psycopg.Connection, candidate_id: str, annex: str) -> list[dict[str, Any]]:
+    """The rows of one annex of a candidate."""
+    rows = connection.execute(
+        "select content from publish.candidate_annex where candidate_id = %s and annex = %s order by row_no",
+        (candidate_id, annex),
+    ).fetchall()
+    return [content for (content,) in rows]
 
 
 def publish(connection: psycopg.Connection, candidate_id: str, edition_id: str) -> None:

@@ -395,7 +395,7 @@ def _insert(
         ).format(sql.Identifier(build.schema("rules"), "scoring_policy_parameter")),
         (candidate_id, stamps[1]),
     )
-    annexes.copy(connection, candidate_id, period, build.prefix)
+    annexes.copy(connection, candidate_id, period, cutoff, build.prefix)
     written = points.write(settings, connection, candidate_id, period, build.prefix)
     rows, annex_digest = annexes.checksum(connection, "candidate", candidate_id)
     with connection.cursor() as cursor:
