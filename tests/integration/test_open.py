@@ -582,12 +582,22 @@ def test_no_public_checksum_covers_what_is_hidden(said: Said, packages: dict[str
 
 
 def test_a_month_gives_no_open_data_and_no_sheet_to_post(said: Said, tmp_path: Path) -> None:
-    with connect(said.settings) as connection:  # known to `publish`, not to `open`
-        month = connection.execute(
-            "select edition_id from publish.edition where period_code ~ '^[0-9]{4}-[0-9]{2}$'"
-        ).fetchone()
-    assert opendata.write(said.settings, month[0] if month else "2026-10.e1", tmp_path) == []
-    assert not posting.write(said.settings, month[0] if month else "2026-10.e1", tmp_path / "sheets.pdf")
+    """It is said and decided as a quarter is; what is decided of it is that nothing is public."""
+    with connect(said.settings) as connection:
+        parameters = connection.execute(
+            "select policy_id, parameter, value, why from publish.edition_parameter where edition_id = '2026.e1'"
+        ).fetchall()
+    with connect(said.settings, "hailong_publisher") as connection:
+        known = connection.execute("select count(*) from publish.edition where period_code = '2026-11'").fetchone()
+        if known == (0,):
+            _edition(said.settings, connection, a_city(1), "2026-11", 1, 99, parameters)
+            assert decide(said.settings, connection) == []
+    with connect(said.settings, "hailong_reader") as connection:
+        assert connection.execute(
+            "select count(*) > 0 from publish.k_score where edition_id = '2026-11.e1'"
+        ).fetchone() == (True,)
+    assert opendata.write(said.settings, "2026-11.e1", tmp_path) == []
+    assert not posting.write(said.settings, "2026-11.e1", tmp_path / "sheets.pdf")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -169,12 +169,12 @@ def test_the_trend_counts_what_the_table_counts(books: dict[str, Any]) -> None:
 
 def test_disputes_stand_there_with_their_decision(books: dict[str, Any]) -> None:
     (line,) = lines(books[OFFICE_FILE], "Khiếu nại")
-    assert (line["Số khiếu nại"], line["Kết luận"], line["Lý do"]) == ("K1", "Chấp nhận", "Sai đơn vị")
+    assert (line["Số khiếu nại"], line["Kết luận"], line["Lý do"]) == ("K1", "Chấp nhận", "Sai cơ quan")
     (line,) = lines(books[RATERS_FILE], "Khiếu nại")  # about no record that is known, raised in the period
     assert (line["Số khiếu nại"], line["Bản ghi"], line["Kết luận"]) == (
         "K2",
-        "Không có trong kho dữ liệu",
-        "Chưa kết luận",
+        "Không thấy bản ghi",
+        "Chưa quyết định",
     )
 
 

@@ -160,7 +160,7 @@ OF_CANDIDATE = """
     order by k.unit_code
 """
 UNDECIDED = """
-    select edition_id, period_code, edition_no from publish.edition as e
+    select edition_id, period_code from publish.edition as e
     where not exists (select 1 from publish.public_row as p where p.edition_id = e.edition_id)
     order by published_at, edition_id
 """
@@ -190,16 +190,16 @@ def decide(settings: Settings, connection: psycopg.Connection) -> list[str]:
     Safe to repeat: a decision stands for ever.
     """
     decided = []
-    for edition_id, period_code, number in connection.execute(UNDECIDED).fetchall():
+    for edition_id, period_code in connection.execute(UNDECIDED).fetchall():
         period = parse_period(settings.rules, period_code)
         if period.kind == "month":
             continue
-        _decide(settings, connection, edition_id, period, number)
+        _decide(settings, connection, edition_id, period)
         decided.append(edition_id)
     return decided
 
 
-def _decide(settings: Settings, connection: psycopg.Connection, edition_id: str, period: Period, number: int) -> None:
+def _decide(settings: Settings, connection: psycopg.Connection, edition_id: str, period: Period) -> None:
     said = _said(settings, connection)
     parameters: dict[str, str] = dict(
         connection.execute(

@@ -17,10 +17,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from hailong.contracts import Contract
-from hailong.errors import PermanentError
 from hailong.load.ledger import open_entries
 from hailong.load.raw import head_table
 from hailong.periods import Period
+from hailong.publish.candidate import hold_builds, newest_build
+from hailong.publish.report import words as said
 from hailong.review import owners, words
 from hailong.review.findings import EVERYTHING
 
@@ -88,13 +89,13 @@ class Review:
 def read(
     connection: psycopg.Connection, contracts: Mapping[str, Contract], periods: tuple[Period, ...], zone: str
 ) -> list[Review]:
-    """One review per owner of feeds, of the last of `periods`. PermanentError before the first build."""
-    built = connection.execute(
-        "select as_of_batch from ops.build where schema_prefix = '' and status = 'succeeded' order by build_id desc limit 1"
-    ).fetchone()
-    if built is None:
-        raise PermanentError("no build has finished, so nobody knows what is wrong: run `hailong build` first")
+    """One review per owner of feeds, of the last of `periods`.
+
+    PermanentError where no build ended well, TransientError while one runs.
+    """
     period = periods[-1]
+    hold_builds(connection)
+    built = newest_build(connection, period)
     reader = _Reader(connection, contracts, periods, zone)
     kept: dict[str, list[Record]] = {contract.owner: [] for contract in contracts.values()}
     counts: dict[str, Counter[tuple[str, str, str, str]]] = {owner: Counter() for owner in kept}
@@ -115,10 +116,11 @@ def read(
                 feeds,
                 period,
                 periods,
-                int(built[0]),
+                built.as_of_batch,
                 tuple(sorted(kept[owner], key=lambda record: record.order)),
                 {rule: tuple(counts[owner][(*rule, p.code)] for p in periods) for rule in rules},
-                tuple(dispute for dispute in disputes if dispute.feed in feeds),
+                # Of a feed that nobody knows: to whom nearly all are about.
+                tuple(d for d in disputes if d.feed in feeds or (d.feed not in contracts and "dossier" in feeds)),
             )
         )
     return reviews
@@ -299,7 +301,7 @@ class _Reader:
         for row in self._ask(statement, **{"from": self.periods[-1].start}):
             yield Dispute(
                 row["dispute_id"], row["disputed_feed"] or "", row["unit_code"], row["unit_name"], row["disputed_key"] or "",
-                words.DISPUTE_REASONS.get(row["reason_code"] or "", row["reason_code"] or ""), row["raised_on"],
-                words.RECORD_STATES[row["record_status"]], words.DISPUTE_STATES[row["state"]], row["decision_code"],
+                said.named(said.DISPUTE_REASONS, row["reason_code"]), row["raised_on"],
+                said.RECORD_STATUSES[row["record_status"]], said.DISPUTE_STATES[row["state"]], row["decision_code"],
                 row["decided_on"],
             )  # fmt: skip

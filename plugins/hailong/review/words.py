@@ -63,15 +63,3 @@ UNREADABLE = ("Bản ghi bị cách ly", "Sửa tại hệ thống nguồn")
 ASK_PORTAL = "Đề nghị Cổng Dịch vụ công quốc gia kiểm tra số liệu"
 SYNCHRONISE = "Kiểm tra hồ sơ ở hai hệ thống và đồng bộ lại"
 REPAIR = "Sửa tại hệ thống nguồn; lần đọc dữ liệu sau sẽ kiểm tra lại"
-DISPUTE_STATES = {
-    "open": "Chưa kết luận",
-    "accepted": "Chấp nhận",
-    "rejected": "Không chấp nhận",
-    "decided": "Đã kết luận",
-}
-RECORD_STATES = {
-    "found": "Có trong kho dữ liệu",
-    "not_found": "Không có trong kho dữ liệu",
-    "unknown_feed": "Không rõ nguồn dữ liệu",
-}
-DISPUTE_REASONS = {"wrong_due_date": "Sai hạn trả", "wrong_unit": "Sai đơn vị", "duplicate": "Trùng lặp"}

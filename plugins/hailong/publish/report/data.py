@@ -151,10 +151,6 @@ class Group:
     def ranked(self) -> tuple[Unit, ...]:
         return tuple(unit for unit in self.units if unit.rank_in_group is not None)
 
-    @property
-    def with_k(self) -> tuple[Unit, ...]:
-        return tuple(unit for unit in self.units if unit.k is not None)
-
 
 @dataclass(frozen=True)
 class Change:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from statistics import median
 
+from hailong.periods import code_before
 from hailong.publish.report import words
 from hailong.publish.report.content import TONES, Monthly, figure, iso_day, largest, some, total
 from hailong.publish.report.data import ZONE, Row, Unit
@@ -163,7 +164,7 @@ class Quarterly(Monthly):
     def remedied(self) -> str:
         """The period whose remedies are told (Article 12.2): of a quarter the one before, of a year the year itself."""
         code = self.report.header.period_code
-        return words.quarter_before(code) if self.report.header.kind == "quarter" else code
+        return code_before(code) if self.report.header.kind == "quarter" else code
 
     # -- watch-lists, evaluations ---------------------------------------------------------------------------------
 

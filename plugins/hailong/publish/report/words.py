@@ -321,7 +321,6 @@ PARAMETER_GROUPS = (
     ("E", ("e_",)),
     ("K", ("k_", "missing_index", "near_threshold_distance", "rank_scale")),
 )
-KINDS = ("Tháng", "Quý", "Năm")
 ROMAN = ("I", "II", "III", "IV")
 
 
@@ -358,12 +357,6 @@ def period_name(code: str) -> str:
 def of_period(code: str) -> str:
     """`2026-Q3` → của quý III năm 2026."""
     return f"của {lower_first(period_name(code))}"
-
-
-def quarter_before(code: str) -> str:
-    """`2027-Q1` → 2026-Q4."""
-    year, quarter = int(code[:4]), int(code[-1])
-    return f"{year}-Q{quarter - 1}" if quarter > 1 else f"{year - 1}-Q{len(ROMAN)}"
 
 
 def is_within(code: str | None, whole: str) -> bool:

@@ -210,10 +210,10 @@ class Writer:
         row = self.heading(sheet, row, "2. Năm chỉ số, tính gộp theo nhóm")
         titles = (
             "Nhóm cơ quan", "Hồ sơ đã giải quyết", "A (0–1)", "B (0–1)", "Lượt đánh giá", "C (0–1)",
-            "D trung vị (0–18)", "Tỷ lệ E = 1", "", "",
+            "D trung vị (0–18)", "Tỷ lệ E = 1",
         )  # fmt: skip
         sheet.set_row(row, 34)
-        for column, title in enumerate(titles[:8]):
+        for column, title in enumerate(titles):
             sheet.write_string(row, column, title, self.formats["head"])
         lines = [(group.name, group.units, "") for group in self.report.groups]
         lines.append(("Toàn Thành phố", self.report.units, "total_"))
