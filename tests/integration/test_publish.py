@@ -413,7 +413,7 @@ def test_paper_and_annexes_show_what_publish_holds(built: Settings, published: e
     """The DOCX's table of units, and the workbook's of dossiers, against the rows of the edition."""
     with connect(built) as connection:
         scores = connection.execute(
-            "select unit_name, a, b, c, d, k, rank_in_group from publish.k_score where edition_id = %s",
+            "select unit_name, a, b, c, d, e, k, rank_in_group from publish.k_score where edition_id = %s",
             (published.edition_id,),
         ).fetchall()
         flows = connection.execute(
@@ -434,10 +434,13 @@ def test_paper_and_annexes_show_what_publish_holds(built: Settings, published: e
         if len(cells) == 10 and cells[1] not in shown:
             shown[cells[1]] = cells
     assert len(scores) > 100
-    for name, a, b, c, d, k, rank in scores:
+    for name, a, b, c, d, e, k, rank in scores:
         cells = shown[name]
-        assert cells[:6] == [str(rank or "—"), name, *(written(v, 4) for v in (a, b, c)), written(d, 2)]
-        assert cells[7] == words.NONE if k is None else cells[7].startswith(written(k, 2)[:-1])
+        assert cells[:7] == [str(rank or "—"), name, *(written(v, 4) for v in (a, b, c)), written(d, 2), written(e, 0)]
+        places = max(
+            len(cells[7].partition(",")[2]), 2
+        )  # more where two would show the threshold, or a rank of two verdicts
+        assert cells[7] == written(k, places)
     book = openpyxl.load_workbook(next(published.folder.glob("bao-cao*.xlsx")), read_only=True)
     said = [(row[0], row[1], row[2], row[9]) for row in book["Hồ sơ"].iter_rows(min_row=4, values_only=True)]
     assert sorted(said) == sorted((name, *map(int, counts)) for name, *counts in flows)
