@@ -768,7 +768,9 @@ def _volume(
 
 
 def _working_days(calendar: WorkingDays, start: date, end: date) -> int:
-    return sum(calendar.is_working(start + timedelta(days=n)) for n in range((end - start).days))
+    """Of a window, whose last day is the one before its end."""
+    day = timedelta(days=1)
+    return calendar.between(start - day, end - day)
 
 
 def _flow(connection: psycopg.Connection, header: Header) -> list[dict[str, Any]]:

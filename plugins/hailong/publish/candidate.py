@@ -14,7 +14,7 @@ from hailong.errors import PermanentError, TransientError
 from hailong.periods import Period, parse_period
 from hailong.publish import LOCK, ROLE, annexes, points
 from hailong.publish.checksum import MODELS, Content, made, marts_sha256
-from hailong.publish.closing import closing_feeds, landed_stop, stopped_by, unread
+from hailong.publish.closing import closing_feeds, landed_stop, last_batch_before, stopped_by, unread
 from hailong.settings import Settings
 from hailong.warehouse import build as building
 from hailong.warehouse.connect import connect
@@ -224,7 +224,9 @@ def _reusable(settings: Settings, connection: psycopg.Connection, period: Period
             "select part, sha256 from publish.candidate_part where candidate_id = %s", (found.candidate_id,)
         ).fetchall()
     )
-    whole = annexes.PART in parts and points.kept(settings, found.candidate_id, parts.get(points.NAME, ""))
+    whole = annexes.PART in parts and points.kept(
+        points.folder(settings, found.candidate_id), parts.get(points.NAME, "")
+    )
     return found if whole else None
 
 
@@ -265,11 +267,7 @@ def newest_build(connection: psycopg.Connection, period: Period, prefix: str = "
 
 def _as_of(connection: psycopg.Connection, settings: Settings, period: Period, built_to: int) -> int:
     """The batch up to which a candidate counts: the last by the cut-off, if those close the period; else what is built."""
-    by_then = connection.execute(
-        "select coalesce(max(batch_id), 0) from ops.batch where loaded_at < %s at time zone %s",
-        (_cutoff(connection, period), settings.timezone),
-    ).fetchone()
-    as_of = int(by_then[0]) if by_then else 0
+    as_of = last_batch_before(connection, settings, _cutoff(connection, period))
     if unread(connection, settings, closing_feeds(settings), period, as_of):
         return built_to
     if as_of > built_to:

@@ -50,6 +50,15 @@ def unread(
     return found
 
 
+def last_batch_before(connection: psycopg.Connection, settings: Settings, moment: datetime) -> int:
+    """The newest batch that was loaded before a local moment; 0: none."""
+    row = connection.execute(
+        "select coalesce(max(batch_id), 0) from ops.batch where loaded_at < %s at time zone %s",
+        (moment, settings.timezone),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def stopped_by(connection: psycopg.Connection, run_id: str) -> list[str]:
     """Ids of the critical expectations that failed in a run of the gate."""
     rows = connection.execute(

@@ -79,7 +79,7 @@ def _tables(settings: Settings, connection: psycopg.Connection, period: Period, 
         )
     run = signature(settings, connection, candidate_id)
     copied = _part(connection, candidate_id, points.NAME)
-    if copied and not points.kept(settings, candidate_id, copied):
+    if copied and not points.kept(points.folder(settings, candidate_id), copied):
         raise PermanentError(
             f"the points behind candidate {candidate_id} are missing or changed ({points.folder(settings, candidate_id)}): "
             f"nothing was published. Restore that folder from a backup, or `hailong candidate --period {period.code}` anew"
@@ -169,14 +169,14 @@ def _bring_points(settings: Settings, connection: psycopg.Connection, edition_id
     copied = _part(connection, candidate_id, points.NAME)
     if copied is None:
         return  # its candidate is older than points
-    found = [points.folder(settings, candidate_id) / points.NAME, settings.editions / edition_id / points.NAME]
-    whole = [path for path in found if path.is_file() and points.digest(path) == copied]
+    found = [points.folder(settings, candidate_id), settings.editions / edition_id]
+    whole = [place for place in found if points.kept(place, copied)]
     if not whole:
         shutil.rmtree(made)
         raise PermanentError(
             f"the points behind edition {edition_id} are missing or changed ({found[0]}): restore that folder from a backup"
         )
-    shutil.copy2(whole[0], made / points.NAME)  # keeps its mode: not for everybody's eyes
+    shutil.copy2(whole[0] / points.NAME, made / points.NAME)  # keeps its mode: not for everybody's eyes
 
 
 def _candidate(connection: psycopg.Connection, edition_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
@@ -418,7 +419,8 @@ def _points_kept(settings: Settings, said: Said) -> Path | None:
     if said.schema != "publish":
         return None
     folder = points.folder(settings, said.value) if said.prefix else settings.editions / said.value
-    return folder / points.NAME if (folder / points.NAME).is_file() else None
+    # Not everybody may read it: then the last build's records are shown, and said to be.
+    return folder / points.NAME if os.access(folder / points.NAME, os.R_OK) else None
 
 
 def _excluded(kept: Path, unit: str) -> list[tuple[str, str, int]]:

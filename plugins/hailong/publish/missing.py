@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from hailong.periods import Period
-from hailong.publish.closing import landed_stop, stopped_by, unread
+from hailong.publish.closing import landed_stop, last_batch_before, stopped_by, unread
 from hailong.publish.told import Row, rows_of
 from hailong.settings import Settings
 
@@ -151,11 +151,8 @@ def _reads_too_little(
     as_of: int,
     cutoff: datetime,
 ) -> bool:
-    by_then = connection.execute(
-        "select coalesce(max(batch_id), 0) from ops.batch where loaded_at < %s at time zone %s",
-        (cutoff, settings.timezone),
-    ).fetchone()
-    return bool(by_then and by_then[0] > as_of) or bool(unread(connection, settings, feeds, period, as_of))
+    by_then = last_batch_before(connection, settings, cutoff)
+    return by_then > as_of or bool(unread(connection, settings, feeds, period, as_of))
 
 
 # -- from the candidate on --------------------------------------------------------------------------------------------

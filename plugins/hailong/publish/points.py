@@ -176,9 +176,9 @@ def write(
     return written
 
 
-def kept(settings: Settings, candidate_id: str, sha256: str) -> bool:
-    """Whether a candidate's file is there as it was written."""
-    path = folder(settings, candidate_id) / NAME
+def kept(place: Path, sha256: str) -> bool:
+    """Whether the file lies in a folder as it was written."""
+    path = place / NAME
     return path.is_file() and digest(path) == sha256
 
 

@@ -143,20 +143,12 @@ def _sums(rows: Iterable[Row], keys: tuple[str, ...], sums: tuple[str, ...], mos
 
 
 def _by_reason(report: Report, rows: Sequence[Row]) -> list[Row]:
-    return [
-        row | {"difference": _minus(row["city_count"], row["portal_count"])}
-        for row in _sums(rows, ("unit_code", "reason"), ("city_count", "portal_count"))
-        if row["reason"] != "same"
-    ]
+    return [row for row in rows if row["reason"] != "same"]
 
 
 def _by_measure(report: Report, rows: Sequence[Row]) -> list[Row]:
     split = (row | {"later": _later(row)} for row in rows)
     return _sums(split, ("unit_code", "measure"), ("record_count", "later"), ("days_late",))
-
-
-def _minus(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one - other
 
 
 def _later(row: Row) -> int | None:
