@@ -247,6 +247,34 @@ def test_a_digest_tells_each_owner_once_what_is_new(warehouse: Settings) -> None
         assert len(box.mails) == 3
 
 
+def test_an_owner_who_joins_a_finding_and_one_that_became_critical_are_told(warehouse: Settings) -> None:
+    both = f"{OFFICE}; {RATERS}"
+    with mailbox() as box, webhook() as hook:
+        settings = equipped(
+            warehouse,
+            HAILONG_SMTP_URL=f"smtp://127.0.0.1:{box.port}",
+            HAILONG_WEBHOOK_URL=hook.url,
+            HAILONG_MAIL_OWNER_VAN_PHONG_UY_BAN_NHAN_DAN_THANH_PHO="van.phong@example.invalid",
+        )
+
+        def told() -> dict[str, bool]:
+            return {sent.digest.owner: sent.handed_over for sent in digest.send(settings, today=MONDAY)}
+
+        night(warehouse, failure())
+        assert told() == {OFFICE: True}
+        night(warehouse, failure(owner=both))
+        # Whoever reads the webhook is not the department: without its address it stays owed.
+        assert told() == told() == {RATERS: False}
+        settings = equipped(settings, HAILONG_MAIL_OWNER_SO_NOI_VU_THANH_PHO="noi.vu@example.invalid")
+        assert told() == {RATERS: True}
+        night(warehouse, failure(owner=both))
+        assert told() == {}
+        night(warehouse, failure(owner=both, severity="critical"))
+        assert told() == {OFFICE: True, RATERS: True}
+        night(warehouse, failure(owner=both, severity="critical"))
+        assert told() == {}
+
+
 def test_a_digest_that_failed_is_told_by_the_next_run(warehouse: Settings) -> None:
     night(warehouse, failure())
     with webhook() as hook:

@@ -1,7 +1,8 @@
 """What is new among the findings, told once to the owner of each source, in Vietnamese.
 
-New is what was opened or opened again since the owner's last digest and still stands open. A finding that somebody answers
-for, that is closed, or that an earlier digest told of, is not told again.
+New is what was opened or opened again since the owner's last digest, or concerns this owner only since then, or became critical
+since then, and still stands open. What somebody answers for, what is closed, and what an earlier digest told of is not told
+again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from hailong.review.findings import EVERYTHING, local_day
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
-KEYS = 10  # of a finding so many records are named; the workbook has them all
+KEYS = 10  # of a finding so many records are named; the workbook has more
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,9 @@ class Sent:
 
     @property
     def handed_over(self) -> bool:
+        """By every channel there is: an owner without an address is not told by a webhook that others read."""
         attempts = self.delivery.attempts if self.delivery else ()
-        return any(a.outcome in ("sent", "known") for a in attempts) and not any(
-            a.outcome == "failed" for a in attempts
-        )
+        return bool(attempts) and all(attempt.outcome in ("sent", "known") for attempt in attempts)
 
 
 def compose(connection: psycopg.Connection, today: date) -> list[Digest]:
@@ -83,13 +83,31 @@ def compose(connection: psycopg.Connection, today: date) -> list[Digest]:
     told: dict[str, int] = dict(
         connection.execute("select owner, max(last_event_id) from dq.digest group by owner").fetchall()
     )
+    named: dict[tuple[int, str], int] = {}  # since which event a finding, as it stands, is an owner's; or is critical
+    critical = set()
+    events = connection.execute(
+        "select e.finding_id, e.owner, e.event_id, e.severity from dq.finding_event as e "
+        "inner join dq.finding_on(%s) as f on e.finding_id = f.finding_id and e.event_id >= f.event_id "
+        "where f.state = 'open' and e.owner is not null order by e.event_id",
+        (today,),
+    )
+    for finding_id, names, event_id, severity in events:
+        for key in ((finding_id, name) for name in owners.of(names)):
+            if key not in named or (severity == "critical" and key not in critical):
+                named[key] = event_id
+            if severity == "critical":
+                critical.add(key)
     found = []
     for owner in sorted({name for row in rows for name in owners.of(row["owner"])}):
         own = [row for row in rows if owner in owners.of(row["owner"])]
-        new = [row for row in own if row["event"] in ("opened", "reopened") and row["event_id"] > told.get(owner, 0)]
+        new = [
+            row
+            for row in own
+            if row["event"] in ("opened", "reopened") and named[row["finding_id"], owner] > told.get(owner, 0)
+        ]
         if new:
             new.sort(key=lambda row: (row["severity"] != "critical", row["expectation_id"], row["scope"]))
-            last = max(row["event_id"] for row in new)
+            last = max(named[row["finding_id"], owner] for row in new)
             found.append(Digest(owner, tuple(new), len(own) - len(new), last))
     return found
 

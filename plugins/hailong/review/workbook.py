@@ -1,4 +1,7 @@
-"""The monthly workbook of a source's owner: exactly the records to fix, the trend of twelve periods, the disputes.
+"""The monthly workbook of a source's owner: the records to fix, the trend of twelve periods, the disputes.
+
+Every record that the marts or the quarantine call wrong, and of each rule on what has landed those that the gate kept
+(`outcome.RECORDED` a run).
 
 The same state of the warehouse gives the same bytes: no clock, no order but the rows' own.
 """
@@ -18,7 +21,7 @@ from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import Period, code_before, parse_period
 from hailong.publish.report import words as said
-from hailong.publish.report.xlsx import CELL, FONT, FORMATS
+from hailong.publish.report.xlsx import CELL, FORMATS, finish, paged
 from hailong.review import ROLE, owners
 from hailong.review.records import Dispute, Record, Review, read
 from hailong.settings import Settings
@@ -69,7 +72,7 @@ def trend_periods(settings: Settings, period_code: str) -> tuple[Period, ...]:
 
 def write(review: Review, path: Path) -> None:
     """Write the workbook of one owner and period."""
-    with xlsxwriter.Workbook(str(path), {"strings_to_formulas": False, "strings_to_urls": False}) as book:
+    with xlsxwriter.Workbook(str(path)) as book:
         book.set_properties(
             {
                 "title": f"Bản ghi cần sửa, {said.period_name(review.period.code)}",
@@ -172,7 +175,7 @@ class _Writer:
         if row == top:
             row += 1
             sheet.merge_range(row, 0, row, last, "Không có dòng nào", formats["empty"])
-        self.finish(sheet, top, row, last)
+        finish(sheet, top, row, last)
 
     def table(self, name: str, title: str, note: str, columns: Sequence[_Column], rows: Sequence[Any]) -> None:
         sheet, last = self.sheet(name), len(columns) - 1
@@ -190,7 +193,7 @@ class _Writer:
         bottom = top + max(len(rows), 1)
         if not rows:
             sheet.merge_range(bottom, 0, bottom, last, "Không có dòng nào", self.formats["empty"])
-        self.finish(sheet, top, bottom, last)
+        finish(sheet, top, bottom, last)
 
     def put(self, sheet: Any, row: int, column: int, value: Any, style: str) -> None:
         if value is None or value == "":
@@ -201,20 +204,4 @@ class _Writer:
             sheet.write_string(row, column, value, self.formats[style])
 
     def sheet(self, name: str) -> Any:
-        sheet = self.book.add_worksheet(name)
-        sheet.set_landscape()
-        sheet.set_paper(9)
-        sheet.fit_to_pages(1, 0)
-        sheet.set_margins(left=0.5, right=0.5, top=0.6, bottom=0.7)
-        sheet.hide_gridlines(2)
-        sheet.set_footer(
-            f'&L&"{FONT}"&9Kỳ {self.review.period.code} · {self.review.owner}&R&"{FONT}"&9{name} · Trang &P/&N'
-        )
-        return sheet
-
-    def finish(self, sheet: Any, top: int, bottom: int, last: int) -> None:
-        """Filter, frozen and repeated header, print area."""
-        sheet.autofilter(top, 0, bottom, last)
-        sheet.freeze_panes(top + 1, 0)
-        sheet.repeat_rows(top)
-        sheet.print_area(0, 0, bottom, last)
+        return paged(self.book, name, f"Kỳ {self.review.period.code} · {self.review.owner}")

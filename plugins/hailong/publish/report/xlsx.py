@@ -105,6 +105,26 @@ def _book(report: Report, path: Path, title: str) -> Any:
     return book
 
 
+def paged(book: Any, name: str, footer: str) -> Any:
+    """A sheet to be printed: A4 landscape, one page wide; the footer names what it is of, the sheet and the page."""
+    sheet = book.add_worksheet(name)
+    sheet.set_landscape()
+    sheet.set_paper(9)
+    sheet.fit_to_pages(1, 0)
+    sheet.set_margins(left=0.5, right=0.5, top=0.6, bottom=0.7)
+    sheet.hide_gridlines(2)
+    sheet.set_footer(f'&L&"{FONT}"&9{footer}&R&"{FONT}"&9{name} · Trang &P/&N')
+    return sheet
+
+
+def finish(sheet: Any, top: int, bottom: int, last: int) -> None:
+    """A table from its header's row to `bottom` and to the column `last`: filter, frozen and repeated header, print area."""
+    sheet.autofilter(top, 0, bottom, last)
+    sheet.freeze_panes(top + 1, 0)
+    sheet.repeat_rows(top)
+    sheet.print_area(0, 0, bottom, last)
+
+
 class Writer:
     """One workbook of one edition."""
 
@@ -484,17 +504,8 @@ class Writer:
     # -- pieces ---------------------------------------------------------------------------------------------------
 
     def sheet(self, name: str) -> Any:
-        sheet, header = self.book.add_worksheet(name), self.report.header
-        sheet.set_landscape()
-        sheet.set_paper(9)
-        sheet.fit_to_pages(1, 0)
-        sheet.set_margins(left=0.5, right=0.5, top=0.6, bottom=0.7)
-        sheet.hide_gridlines(2)
-        sheet.set_footer(
-            f'&L&"{FONT}"&9Ấn bản {header.edition_id} · SHA-256 {header.content_sha256[:16]}…'
-            f'&R&"{FONT}"&9{name} · Trang &P/&N'
-        )
-        return sheet
+        header = self.report.header
+        return paged(self.book, name, f"Ấn bản {header.edition_id} · SHA-256 {header.content_sha256[:16]}…")
 
     def heading(self, sheet: Any, row: int, title: str) -> int:
         sheet.merge_range(row, 0, row, 9, title, self.formats["section"])
@@ -534,10 +545,7 @@ class Writer:
         last = max(top + len(rows), top + 1)
         if not rows:
             sheet.merge_range(last, 0, last, len(columns) - 1, absent, self.formats["empty"])
-        sheet.autofilter(top, 0, last, len(columns) - 1)
-        sheet.freeze_panes(top + 1, 0)
-        sheet.repeat_rows(top)
-        sheet.print_area(0, 0, last, len(columns) - 1)
+        finish(sheet, top, last, len(columns) - 1)
         return top + 1, last
 
     def put(self, sheet: Any, row: int, column: int, cell: tuple[Any, Any]) -> None:
