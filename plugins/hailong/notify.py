@@ -101,21 +101,23 @@ def is_configured(settings: Settings) -> bool:
     return bool(settings.env.get("HAILONG_SMTP_URL") or settings.env.get("HAILONG_WEBHOOK_URL"))
 
 
-def deliver(settings: Settings, message: Message) -> Delivery:
+def deliver(settings: Settings, message: Message, role: str = ROLE) -> Delivery:
     """Tell the roles of a message on every channel that is configured and has not been told this state yet.
+
+    `role` is that of the station which tells, in the database.
 
     Each attempt is recorded in `ops.notification`. One that failed is no error here, but an outcome: the next run tries that
     channel again and leaves the other alone. Killed between sending and recording, the next run sends once more, never
     less. A message goes out also where the warehouse cannot be reached; then nobody knows what was sent, and every run sends.
     """
-    with _ledger(settings) as ledger:
+    with _ledger(settings, role) as ledger:
         attempts = tuple(_attempts(settings, ledger, message))
     return Delivery(message.topic, attempts, recorded=ledger is not None)
 
 
 def told(settings: Settings, prefix: str) -> dict[str, tuple[str, ...]]:
     """The roles that have been sent a message about each topic beginning so; none where the warehouse cannot say."""
-    with _ledger(settings) as ledger:
+    with _ledger(settings, ROLE) as ledger:
         if ledger is None:
             return {}
         rows = ledger.execute(
@@ -145,10 +147,10 @@ def must_reach(deliveries: list[Delivery]) -> None:
 
 
 @contextmanager
-def _ledger(settings: Settings) -> Iterator[psycopg.Connection | None]:
+def _ledger(settings: Settings, role: str) -> Iterator[psycopg.Connection | None]:
     """The warehouse, to this teller alone; None where it is away or has no such table yet."""
     try:
-        connection = connect(settings, role=ROLE, autocommit=True)
+        connection = connect(settings, role=role, autocommit=True)
     except HailongError:
         yield None
         return

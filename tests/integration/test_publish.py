@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 from docx.oxml.ns import qn
 from psycopg import sql
+from psycopg.rows import dict_row
 from rich.console import Console
 
 from hailong.errors import PermanentError, TransientError, UsageError
 from hailong.extract.run import ingest
 from hailong.periods import parse_period
-from hailong.publish import candidate, edition, points, report
+from hailong.publish import annexes, candidate, edition, points, report
 from hailong.publish.approval import approve
 from hailong.publish.checksum import content_sha256
 from hailong.publish.explain import _would_change, explain
@@ -276,8 +277,9 @@ def test_a_candidate_whose_records_do_not_add_up_to_its_scores_is_not_copied(bui
 
 
 def test_annexes_are_the_rows_of_the_marts_and_go_with_the_edition(built: Settings, published: edition.Edition) -> None:
+    filled: list[str] = []
     with connect(built) as connection:
-        for annex in ("dossier_flow", "petition_count", "explanation_owed", "rollup", "k_sensitivity"):
+        for annex in (name for name, rows in annexes.ANNEXES.items() if rows == annexes.OF_PERIOD):
             made = connection.execute(
                 sql.SQL("select to_jsonb(m)::text from marts.{} as m where period_code = %s").format(
                     sql.Identifier(annex)
@@ -288,8 +290,18 @@ def test_annexes_are_the_rows_of_the_marts_and_go_with_the_edition(built: Settin
                 "select content::text from publish.annex where edition_id = %s and annex = %s",
                 (published.edition_id, annex),
             ).fetchall()
-            assert made
             assert sorted(said) == sorted(made), annex
+            filled += [annex] if made else []
+        assert set(filled) >= {"dossier_flow", "petition_count", "explanation_owed", "rollup", "k_sensitivity", "trend"}
+        for annex in ("watch_list", "action"):
+            both = connection.execute(
+                sql.SQL(
+                    "select (select count(*) from publish.annex where edition_id = %s and annex = %s), "
+                    "(select count(*) from marts.{})"
+                ).format(sql.Identifier(annex)),
+                (published.edition_id, annex),
+            ).fetchone()
+            assert both and both[0] == both[1], annex
         channels = connection.execute(
             "select unit_code, sum((content ->> 'received')::bigint) from publish.annex where edition_id = %s "
             "and annex = 'received_by_channel' group by unit_code order by 1",
@@ -311,6 +323,38 @@ def test_annexes_are_the_rows_of_the_marts_and_go_with_the_edition(built: Settin
             "(select sum(record_count) from marts.late_data where event_on >= '2026-09-15' and event_on < '2026-10-15')"
         ).fetchone()
     assert days and days[0] == days[1] > 0
+
+
+def test_the_check_that_decided_is_named_where_one_failure_is_enough(built: Settings) -> None:
+    period = parse_period(built.rules, PERIOD)
+    with connect(built) as connection:
+        row = connection.execute(
+            "select unit_code, place_code from facts.fct_e_posting where period_code = %s and result = 'pass' "
+            "and checked_on < '2026-09-14' order by 1, 2 limit 1",
+            (PERIOD,),
+        ).fetchone()
+        assert row
+        unit, place = row
+        for number, day, result in (
+            ("X1", "2026-09-16", "fail"),
+            ("X2", "2026-09-17", "pass"),
+            ("X3", "2026-09-14", "fail"),
+        ):
+            connection.execute(
+                "insert into core.core_posting_check values (%s, %s, %s, %s, %s, 'authority')",
+                (number, unit, place, day, result),
+            )
+
+        def named() -> set[str]:
+            with connection.cursor(row_factory=dict_row) as cursor:
+                rows = cursor.execute(points._query("E", period, "")).fetchall()
+            (codes,) = {r["record_code"] for r in rows if (r["unit_code"], r["place_code"]) == (unit, place)}
+            return set(codes.split(","))
+
+        assert not named() & {"X1", "X2", "X3"}
+        connection.execute("update core.dim_policy_parameter set e_basis = 'any_failure'")
+        assert named() & {"X1", "X2", "X3"} == {"X1"} and len(named()) > 1
+        connection.rollback()
 
 
 def test_a_second_publication_says_nothing_new(built: Settings, published: edition.Edition) -> None:

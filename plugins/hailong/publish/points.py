@@ -122,10 +122,17 @@ QUERIES = {
         "case when points.result is null then 'posting_unchecked' end as reason, "
         "case when points.result is not null then (points.result = 'pass')::integer end::text as point, points.place_code, "
         "points.checked_on, points.result, points.checker_kinds, points.is_carried_forward "
-        "from {facts}.fct_e_posting as points left join lateral ("
+        "from {facts}.fct_e_posting as points "
+        "inner join {core}.dim_policy_parameter as policies on points.policy_id = policies.policy_id "
+        "inner join {core}.core_unit_window as windows "
+        "on points.unit_code = windows.unit_code and points.period_code = windows.period_code left join lateral ("
+        # The latest checks of the place; and where one failure is enough, those of the window that failed.
         "select string_agg(check_id, ',' order by check_id) as check_ids from {core}.core_posting_check as checks "
         "where checks.unit_code = points.unit_code and checks.place_code = points.place_code "
-        "and checks.checked_on = points.checked_on) as checks on true where points.period_code = {period}"
+        "and (policies.e_self_check = 'accept' or checks.checker_kind is distinct from 'self') "
+        "and (checks.checked_on = points.checked_on or policies.e_basis = 'any_failure' and checks.result_code <> 'pass' "
+        "and checks.checked_on >= windows.window_start and checks.checked_on < windows.window_end)"
+        ") as checks on true where points.period_code = {period}"
     ),
 }
 

@@ -123,7 +123,7 @@ def send(settings: Settings, dry_run: bool = False, today: date | None = None) -
         return [Sent(digest, None) for digest in digests]
     done = []
     for digest in digests:
-        sent = Sent(digest, deliver(settings, digest.message))
+        sent = Sent(digest, deliver(settings, digest.message, ROLE))
         done.append(sent)
         if sent.handed_over:
             with connect(settings, ROLE) as connection:
