@@ -22,6 +22,7 @@ from hailong.warehouse.connect import connect
 from tests.integration.test_cli import refused, run
 from tests.integration.test_publish import gate_says
 
+PARAMETERS = {"k_threshold": "20", "c_min_ratings": "5", **{f"{i}_max": "18" if i == "d" else "1" for i in "abcde"}}
 PERIODS = ("2026-09", "2026-10", "2026-11")
 
 
@@ -35,6 +36,11 @@ def copy(settings: Settings, period_code: str, digest: str) -> str:
             "values (%s, %s, %s, %s, %s, now(), 1, 1, 'r', 'qd104-2024', 'v', 0, %s, 'engineer')",
             (name, period.code, period.calendar_code, period.start, period.end, digest),
         )
+        for parameter, value in PARAMETERS.items():
+            connection.execute(
+                "insert into publish.candidate_parameter values (%s, 'qd104-2024', %s, %s, 'w')",
+                (name, parameter, value),
+            )
         for unit in ("U1", "U2"):
             connection.execute(
                 "insert into publish.candidate_k_score (candidate_id, period_code, unit_code, unit_name, peer_group, "

@@ -98,6 +98,8 @@ def report(units: list[Unit], **header: object) -> Report:
         indices={row.unit_code: rows_of(row) for row in units},
         parameters=(
             Parameter("qd104-2024", "k_threshold", "20", "Phụ lục, phần II"),
+            *(Parameter("qd104-2024", f"{index}_max", "18" if index == "d" else "1", "Phụ lục") for index in "abcde"),
+            Parameter("qd104-2024", "c_min_ratings", "5", "Điều 3"),
             Parameter("qd104-2024", "a_grace_working_days", "5", "Phụ lục, Chỉ số 1"),
             Parameter("qd104-2024", "territory", "all", "Mọi xã, phường"),
         ),
@@ -307,7 +309,13 @@ def test_missing_is_a_dash_and_never_zero(book: openpyxl.Workbook) -> None:
 def test_parameters_come_by_index_with_their_reason(book: openpyxl.Workbook) -> None:
     rows = [(row["Dùng cho"], row["Tham số"], row["Giá trị"], row["Vì sao"]) for row in table(book, "Tham số")]
     assert rows == [
+        ("A", "a_max", "1", "Phụ lục"),
         ("A", "a_grace_working_days", "5", "Phụ lục, Chỉ số 1"),
+        ("B", "b_max", "1", "Phụ lục"),
+        ("C", "c_max", "1", "Phụ lục"),
+        ("C", "c_min_ratings", "5", "Điều 3"),
+        ("D", "d_max", "18", "Phụ lục"),
+        ("E", "e_max", "1", "Phụ lục"),
         ("K", "k_threshold", "20", "Phụ lục, phần II"),
         ("Chung", "territory", "all", "Mọi xã, phường"),
     ]

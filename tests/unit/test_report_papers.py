@@ -641,6 +641,24 @@ def test_letters_are_composed_ones(tmp_path: Path) -> None:
         assert apart not in text
 
 
+@pytest.mark.parametrize(("change", "colour"), [(1, charts.STATE_COLOURS[0]), (-1, charts.STATE_COLOURS[1])])
+def test_who_rose_is_green_and_who_fell_is_red(change: int, colour: str) -> None:
+    drawn = charts.draw(Chart("movers", "x", ({"unit": "U", "change": change},), Decimal(20)))
+    assert colour in drawn
+    assert not set(charts.STATE_COLOURS[:2]) - {colour} & set(re.findall("#[0-9A-F]{6}", drawn))
+
+
+def test_each_state_has_its_colour_in_the_order_of_the_table_and_k_its_threshold() -> None:
+    """Bars of widths 1 to 5, in the order of the states."""
+    states = ("Hài lòng", "Không hài lòng", "Chưa xác định", "Chưa đủ chỉ số", "Không áp dụng")
+    rows = tuple({"group": "g", "state": state, "units": n} for n, state in enumerate(states, start=1))
+    drawn = charts.draw(Chart("verdicts", "x", rows, Decimal(20)))
+    bars = re.findall(r'aria-label="Số cơ quan: (\d)[^"]*"[^>]*? fill="(#[0-9A-F]{6})"', drawn)
+    assert dict(bars) == {str(n): colour for n, colour in enumerate(charts.STATE_COLOURS, start=1)}
+    totals = charts.draw(Chart("k", "x", ({"group": "g", "k": 19.2}, {"group": "g", "k": 21.2}), Decimal(20)))
+    assert 'aria-label="Tổng điểm K: 20' in totals or re.search(r'aria-label="k: 20\b', totals), totals[:3000]
+
+
 def test_charts_are_drawn_and_measured_with_the_reports_font(monkeypatch: pytest.MonkeyPatch) -> None:
     """A legend of long names is laid out by their measured widths: another font puts its entries elsewhere."""
     rows = tuple({"group": f"Nhóm {n}", "state": f"{'Wm' * n} {n}", "units": n} for n in range(1, 6))

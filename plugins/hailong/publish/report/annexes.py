@@ -50,7 +50,7 @@ def annexes(report: Report, say: Phrases) -> Iterable[Annex]:
         rows = sheet.rows(report)
         fields = (_unit(say), *sheet.fields) if sheet.by_unit else sheet.fields
         note = f"{sheet.note} {say.recomputed()}" if sheet.is_recomputed else sheet.note
-        yield Annex(sheet.source, sheet.name, sheet.title, note, fields, _in_order(report, rows))
+        yield Annex(sheet.source, sheet.name, sheet.title, note, fields, say.in_order(rows))
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,6 @@ class Sheet:
 
 def _unit(say: Phrases) -> Field:
     return Field("Cơ quan", 32, lambda row: (say.name(row.get("unit_code")), "text"))
-
-
-def _in_order(report: Report, rows: Sequence[Row]) -> list[Row]:
-    """By unit in the order of the ranking; within a unit as they came."""
-    place = {unit.unit_code: number for number, unit in enumerate(report.units)}
-    return sorted(rows, key=lambda row: (place.get(row.get("unit_code"), len(place)), row.get("unit_code") or ""))  # type: ignore[arg-type]
 
 
 # -- kinds of columns --------------------------------------------------------------------------------------------------
@@ -209,15 +203,11 @@ def changes(report: Report, say: Phrases) -> Annex:
             _figure("Trước", "was", "count", 14),
             _figure("Nay", "now", "count", 14),
             _figure("Phần thay đổi", "contribution", "count", 14),
-            Field("Trạng thái trước", 22, lambda row: (_state(say, row["status_before"]), "text")),
-            Field("Trạng thái sau", 22, lambda row: (_state(say, row["status_after"]), "text")),
+            Field("Trạng thái trước", 22, lambda row: (say.state(row["status_before"]), "text")),
+            Field("Trạng thái sau", 22, lambda row: (say.state(row["status_after"]), "text")),
         ),
         [vars(change) for change in report.changes],
     )
-
-
-def _state(say: Phrases, code: str | None) -> str | None:
-    return None if code is None else say.verdict(code) or words.STATUSES.get(code, code)
 
 
 EXPLAINED = {"overdue": "red", "rejected": "red", "open": "amber", "accepted": "green"}

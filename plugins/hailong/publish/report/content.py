@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,7 @@ TONES: dict[str, Tone] = {
     "done": "good",
 }
 NAMED = 20  # so many units are named in a sentence
+NO_K = "không có K"
 GRAVEST: tuple[Tone, ...] = ("bad", "open", "good")
 FLOW = (
     "open_at_start",
@@ -86,7 +87,7 @@ class Monthly:
             edition_id=header.edition_id,
             content_sha256=header.content_sha256,
             issuer=issuer,
-            dated=f"{issuer.place}, ngày {published:%d} tháng {_month(published)} năm {published.year}",
+            dated=f"{issuer.place}, ngày {published:%d} tháng {words.month(published)} năm {published.year}",
             title="BÁO CÁO",
             subtitle=(
                 "Kết quả đánh giá chất lượng phục vụ người dân, tổ chức trong thực hiện thủ tục hành chính, "
@@ -411,15 +412,12 @@ class Monthly:
         return "; ".join(
             f"{words.CAUSES.get(change.cause, change.cause)}: "
             + (
-                f"{self._state(change.status_before)} → {self._state(change.status_after)}"
+                f"{self.say.state(change.status_before) or NO_K} → {self.say.state(change.status_after) or NO_K}"
                 if change.contribution is None
                 else words.signed(change.contribution, 4)
             )
             for change in changes
         )
-
-    def _state(self, code: str | None) -> str:
-        return "không có K" if code is None else self.say.verdict(code) or words.STATUSES.get(code, code)
 
     # -- volumes --------------------------------------------------------------------------------------------------
 
@@ -513,7 +511,7 @@ class Monthly:
             yield Text(f"Không có lượt đánh giá nào: {some(silent_names)}.")
         few = [unit.unit_name for unit in self.report.units if self._few(unit)]
         if few:
-            limit = self.report.parameter("c_min_ratings", "")
+            limit = self.report.parameter("c_min_ratings")
             yield Text(
                 f"Có lượt đánh giá nhưng dưới {limit} lượt (điểm C không được công khai, Điều 3 khoản 4): {some(few)}."
             )
@@ -523,9 +521,9 @@ class Monthly:
         return row is not None and row.status == "no_data"
 
     def _few(self, unit: Unit) -> bool:
-        limit = self.report.parameter("c_min_ratings", "")
+        limit = int(self.report.parameter("c_min_ratings"))
         row = self.report.indices.get(unit.unit_code, {}).get("C")
-        return bool(limit and row and row.denominator is not None and 0 < row.denominator < int(limit))
+        return row is not None and row.denominator is not None and 0 < row.denominator < limit
 
     # -- petitions ------------------------------------------------------------------------------------------------
 
@@ -623,7 +621,7 @@ class Monthly:
 
     def explanations_of_units(self) -> Iterable[Block]:
         owed: dict[str, list[Row]] = defaultdict(list)
-        for row in self._in_order(self.report.annex("explanation_owed")):
+        for row in self.say.in_order(self.report.annex("explanation_owed")):
             if row["state"] != "not_compared":
                 owed[row["unit_code"]].append(row)
         if not owed:
@@ -677,11 +675,6 @@ class Monthly:
             case "reconciliation":
                 return f"{words.count(now)} trên {words.count(before)} hồ sơ khác nhau"
         return words.short(Decimal(now))
-
-    def _in_order(self, rows: Iterable[Row]) -> list[Row]:
-        """By unit in the order of the ranking, then as they came."""
-        place = {unit.unit_code: number for number, unit in enumerate(self.report.units)}
-        return sorted(rows, key=lambda row: (place.get(row["unit_code"], len(place)), row["unit_code"] or ""))
 
     # -- missing --------------------------------------------------------------------------------------------------
 
@@ -740,7 +733,7 @@ class Monthly:
                         words.readings(row["flipping_readings"]) or words.NONE,
                         self.say.verdict(row["flipped_verdict"]) or "Không có K",
                     ]
-                    for row in self._in_order(depends)
+                    for row in self.say.in_order(depends)
                 ],
             )  # fmt: skip
             yield Text("Ý nghĩa và lý do chọn của từng tham số ở phụ lục “Tham số đã áp dụng”.", "note")
@@ -1007,10 +1000,6 @@ def iso_day(value: str | None) -> str:
 
 def _yes_no(value: bool | None) -> str:
     return words.NONE if value is None else "Có" if value else "Không"
-
-
-def _month(value: datetime) -> str:
-    return f"{value.month:02d}" if value.month < 3 else str(value.month)
 
 
 def _roman(number: int) -> str:

@@ -210,8 +210,12 @@ class Report:
     def units(self) -> tuple[Unit, ...]:
         return tuple(unit for group in self.groups for unit in group.units)
 
-    def parameter(self, name: str, default: str) -> str:
-        return next((p.value for p in self.parameters if p.parameter == name), default)
+    def parameter(self, name: str) -> str:
+        """A parameter of the edition's policy; PermanentError when it has none of that name."""
+        for parameter in self.parameters:
+            if parameter.parameter == name:
+                return parameter.value
+        raise PermanentError(f"edition {self.header.edition_id} has no parameter '{name}': its report cannot be made")
 
 
 def load(connection: psycopg.Connection, edition_id: str) -> Report:

@@ -62,12 +62,23 @@ class Phrases:
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        self.threshold = Decimal(report.parameter("k_threshold", "20"))
+        self.threshold = Decimal(report.parameter("k_threshold"))
         self.names = {"unknown": "Không rõ cơ quan", **{unit.unit_code: unit.unit_name for unit in report.units}}
 
     def name(self, unit_code: str | None) -> str:
         """A unit's name; its code where the edition has no such unit."""
         return words.NONE if unit_code is None else self.names.get(unit_code, unit_code)
+
+    def in_order(self, rows: Iterable[Row]) -> list[Row]:
+        """Rows by unit in the order of the ranking, those of no unit last; within a unit as they came."""
+        place = {unit.unit_code: number for number, unit in enumerate(self.report.units)}
+        return sorted(
+            rows, key=lambda row: (place.get(row.get("unit_code") or "", len(place)), row.get("unit_code") or "")
+        )
+
+    def state(self, code: str | None) -> str | None:
+        """A verdict, or the status of what has none; None where there was no row."""
+        return None if code is None else self.verdict(code) or words.STATUSES.get(code, code)
 
     def absent(self, annex: str) -> str:
         """Why an annex says nothing. It never says nought."""
@@ -102,7 +113,7 @@ class Phrases:
         )
 
     def maximum(self, index: str) -> Decimal:
-        return Decimal(self.report.parameter(f"{index.lower()}_max", "18" if index == "D" else "1"))
+        return Decimal(self.report.parameter(f"{index.lower()}_max"))
 
     def loss(self, unit: Unit) -> str | None:
         """The index that lost most against its maximum, and how many points."""
@@ -156,9 +167,7 @@ class Phrases:
 
     def verdict(self, code: str | None) -> str | None:
         """The verdict in words; at the threshold the Decision is silent, so the threshold is named."""
-        if code == "undetermined":
-            return f"{words.VERDICTS[code]} (K = {words.short(self.threshold)})"
-        return words.VERDICTS.get(code or "")
+        return verdict(code, self.threshold)
 
     def verdict_whatever_c(self, row: Row) -> str | None:
         """The verdict of a row of a, b, d, e and verdict, where it is the same for every C; None where it would tell C."""
@@ -177,7 +186,19 @@ class Phrases:
 
     def k(self, k: Decimal | None) -> str:
         """K with as many decimals as it needs not to look like the threshold; a dash where there is none."""
-        return words.NONE if k is None else words.number(k, words.k_places(k, self.threshold))
+        return total(k, self.threshold)
+
+
+def verdict(code: str | None, threshold: Decimal) -> str | None:
+    """A verdict in words; at the threshold the Decision is silent, so the threshold is named."""
+    if code == "undetermined":
+        return f"{words.VERDICTS[code]} (K = {words.short(threshold)})"
+    return words.VERDICTS.get(code or "")
+
+
+def total(k: Decimal | None, threshold: Decimal) -> str:
+    """K with as many decimals as it needs not to look like the threshold; a dash where there is none."""
+    return words.NONE if k is None else words.number(k, words.k_places(k, threshold))
 
 
 def extremes(group: Group) -> tuple[tuple[Unit, ...], tuple[Unit, ...]]:

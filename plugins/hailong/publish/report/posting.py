@@ -20,6 +20,7 @@ from hailong.publish.report import words
 from hailong.publish.report.content import TEMPLATES
 from hailong.publish.report.data import INDICES, ZONE
 from hailong.publish.report.pdf import typeset
+from hailong.publish.report.phrases import total, verdict
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
@@ -84,7 +85,7 @@ def _sheet(
         "group": unit["peer_group_name"],
         "window": _window(unit["window_start"], unit["window_end"]) if own else "",
         "indices": [_index(indices[index], parameters) for index in INDICES if index in indices],
-        "k": NOT_SHOWN if hidden else _k(unit["k"], threshold),
+        "k": NOT_SHOWN if hidden else total(unit["k"], threshold),
         "verdict": _verdict(unit, threshold),
         "tone": {"satisfied": "good", "not_satisfied": "bad"}.get(unit["verdict"] or "", "open"),
         "rank": (
@@ -115,16 +116,10 @@ def _index(row: Row, parameters: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _k(k: Decimal | None, threshold: Decimal) -> str:
-    return words.NONE if k is None else words.number(k, words.k_places(k, threshold))
-
-
 def _verdict(unit: Row, threshold: Decimal) -> str:
     """The verdict, or what holds whatever is missing; a verdict that is not said is not said."""
-    if unit["verdict"] == "undetermined":
-        return f"{words.VERDICTS['undetermined']} (K = {words.short(threshold)})"
-    if unit["verdict"]:
-        return words.VERDICTS[unit["verdict"]]
+    if said := verdict(unit["verdict"], threshold):
+        return said
     if unit["verdict_bound"]:
         return words.BOUNDS[unit["verdict_bound"]]
     return NOT_SHOWN if unit["status"] == "suppressed" else words.STATUSES[unit["status"]]

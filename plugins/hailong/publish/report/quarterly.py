@@ -137,7 +137,7 @@ class Quarterly(Monthly):
                 for remedy, states in sorted(found.items())
             ],
         )  # fmt: skip
-        overdue = self._in_order([row for row in rows if row["state"] == "overdue"])
+        overdue = self.say.in_order([row for row in rows if row["state"] == "overdue"])
         if overdue:
             yield Text("Biện pháp quá hạn, chưa thực hiện", "item")
             yield table(
@@ -190,7 +190,7 @@ class Quarterly(Monthly):
 
     def watched_of_units(self) -> Iterable[Block]:
         by_unit: dict[str, list[Row]] = defaultdict(list)
-        for row in self._in_order(self.report.annex("watch_list")):
+        for row in self.say.in_order(self.report.annex("watch_list")):
             by_unit[row["unit_code"]].append(row)
         if not by_unit:
             yield self.absent("watch_list")
@@ -228,7 +228,7 @@ class Quarterly(Monthly):
         for kind, name in words.EVALUATORS.items():
             owing = [
                 self.say.name(row["unit_code"])
-                for row in self._in_order(rows)
+                for row in self.say.in_order(rows)
                 if row["evaluator_kind"] == kind and row["is_due"] and row["status"] in ("awaiting_input", "no_data")
             ]
             if owing:
@@ -241,7 +241,7 @@ class Quarterly(Monthly):
             yield self.absent("evaluation")
             return
         by_unit: dict[str, dict[str, Row]] = defaultdict(dict)
-        for row in self._in_order(rows):
+        for row in self.say.in_order(rows):
             by_unit[row["unit_code"]][row["evaluator_kind"]] = row
         yield table(
             (Column("Cơ quan", 36), *(Column(name, 16, "center") for name in words.EVALUATORS.values())),

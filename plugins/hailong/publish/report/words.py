@@ -369,10 +369,14 @@ def is_within(code: str | None, whole: str) -> bool:
     return part.isdigit() and f"Q{(int(part) + 2) // 3}" == whole[5:]
 
 
+def month(value: date) -> str:
+    """As in official papers: a zero before the months 1 and 2."""
+    return f"{value.month:02d}" if value.month < 3 else str(value.month)
+
+
 def day(value: date) -> str:
     """As in official papers: a zero before days under 10 and the months 1 and 2."""
-    month = f"{value.month:02d}" if value.month < 3 else str(value.month)
-    return f"{value.day:02d}/{month}/{value.year}"
+    return f"{value.day:02d}/{month(value)}/{value.year}"
 
 
 def moment(value: datetime) -> str:
