@@ -309,8 +309,8 @@ def test_missing_is_a_dash_and_never_zero(book: openpyxl.Workbook) -> None:
 def test_parameters_come_by_index_with_their_reason(book: openpyxl.Workbook) -> None:
     rows = [(row["Dùng cho"], row["Tham số"], row["Giá trị"], row["Vì sao"]) for row in table(book, "Tham số")]
     assert rows == [
-        ("A", "a_max", "1", "Phụ lục"),
         ("A", "a_grace_working_days", "5", "Phụ lục, Chỉ số 1"),
+        ("A", "a_max", "1", "Phụ lục"),
         ("B", "b_max", "1", "Phụ lục"),
         ("C", "c_max", "1", "Phụ lục"),
         ("C", "c_min_ratings", "5", "Điều 3"),
