@@ -11,7 +11,9 @@
     {%- else -%}
     set local enable_nestloop = off;
     set local enable_mergejoin = off;
-    set local enable_sort = off
+    set local enable_sort = off;
+    set local parallel_setup_cost = 100;
+    set local parallel_tuple_cost = 0.01
     {%- endif -%}
     {%- endif -%}
 {%- endmacro %}

@@ -37,7 +37,6 @@ SETTINGS = (
     # Two connections keep both cores busy; workers would hand wide rows to and fro.
     "set max_parallel_workers_per_gather = 0",
     "set max_parallel_maintenance_workers = 0",
-    "set work_mem = '1GB'",
 )
 
 _RELATION = re.compile(rf'"[^"]+"\."({"|".join(SCHEMAS)})"\."(\w+)"')

@@ -44,7 +44,7 @@ MB = 1_000_000
 SLOWEST = 10
 # Of the bench's own server; for a third of a machine's memory, as for a warehouse that stands on it alone.
 SERVER = {
-    "shared_buffers": "3GB", "effective_cache_size": "12GB", "work_mem": "256MB", "maintenance_work_mem": "1GB",
+    "shared_buffers": "3GB", "effective_cache_size": "12GB", "work_mem": "1GB", "maintenance_work_mem": "1GB",
     "max_wal_size": "16GB", "checkpoint_timeout": "30min",
 }  # fmt: skip
 
@@ -394,7 +394,7 @@ def report(bench: Bench, found: list[Goal], rounds: int, changes: int) -> list[s
 NOTES = """
 By hand is plain SQL that a person would write who knows the data and needs no models: where the time goes the statements are
 written by hand (`tests/bench/by_hand/*.sql`: raw aggregated once and joined once for all that is made of dossiers, what several
-tables need computed once in unlogged tables, the default policy in the statements' shape, more memory to sort in), the other
+tables need computed once in unlogged tables, the default policy in the statements' shape), the other
 tables, which take next to no time, are what dbt made of their models. Two connections, as dbt's two threads, each table begun as
 soon as those it needs are there; the same columns, not-nulls, checks, keys, indexes and statistics; no triggers, no comments, no
 tests. The scores of officials are in both. Every row and constraint is compared by a test at 20,000 dossiers.

@@ -223,7 +223,7 @@ def test_project_has_every_model_of_the_design(manifest: Manifest) -> None:
     names = {node["name"] for node in models(manifest)}
     assert {
         "stg_tthc__dossier_version", "dim_unit", "dim_procedure", "dim_calendar_day", "dim_period",
-        "dim_policy_parameter", "core_dossier", "core_supplement", "core_rating", "core_portal_score",
+        "dim_policy_parameter", "core_dossier_history", "core_dossier", "core_supplement", "core_rating", "core_portal_score",
         "core_posting_check", "core_unit_window", "fct_dossier", "fct_a_population", "fct_a_exclusion", "fct_a_timeliness",
         "fct_b_exclusion", "fct_b_guidance", "fct_c_population", "fct_c_exclusion", "fct_c_attitude",
         "fct_d_petitions", "fct_e_posting", "fct_unit_day", "fct_open_dossier",

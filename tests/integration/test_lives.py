@@ -33,7 +33,7 @@ def test_random_lives_equal_the_oracle(light: LightBuild, scene: str) -> None:
     [
         ("fct_dossier", "rolled.result_at > rolled.recorded_due_at", "rolled.result_at >= rolled.recorded_due_at"),
         ("fct_dossier", "units.valid_from > rolled.due_on", "units.valid_from >= rolled.due_on"),
-        ("core_dossier", "supplement_versions.received_at desc", "supplement_versions.received_at"),
+        ("core_dossier_history", "supplement_versions.received_at desc", "supplement_versions.received_at"),
         ("core_unit_window", "periods.period_start < units.valid_to", "periods.period_start <= units.valid_to"),
         ("fct_d_petition_count", "judged.answered_at <= judged.due_at", "judged.answered_at < judged.due_at"),
         ("mart_k_score", "with_k.k > with_k.k_threshold", "with_k.k >= with_k.k_threshold"),

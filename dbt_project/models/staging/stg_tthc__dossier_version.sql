@@ -23,14 +23,7 @@ select
     coalesce(versions.is_dummy_identity, false) as is_dummy_identity,
     coalesce(versions.is_test_record, false) as is_test_record,
     versions.updated_at,
-    -- What the steps led to.
-    case
-        when jsonb_typeof(versions.steps) = 'array'
-            then
-                (
-                    select string_agg({{ target_of('tthc', 'dossier_status', "item.content ->> 'status_code'") }}, ',')
-                    from jsonb_array_elements(versions.steps) as item (content)
-                )
-    end as step_status_codes
+    -- What the steps led to, in the source's own codes: mapped here, every version would have to be.
+    jsonb_path_query_array(versions.steps, '$[*].status_code') as step_source_codes
 from {{ source('raw', 'dossier') }} as versions
 where {{ as_of('dossier', 'versions') }}

@@ -1,22 +1,6 @@
--- Each dossier's newest version, beside it what all its versions say: raw is aggregated once and joined once for all that is made
--- of dossiers. Lists are kept where there is something in them.
-with version as materialized (
-    select
-        record_key,
-        max(batch_id) as batch_id,
-        min(batch_id) as first_batch_id,
-        min(batch_id) filter (where finished_at is not null or returned_at is not null) as first_result_batch_id,
-        min(batch_id) filter (where op = 'upsert' and due_at is not null) as first_due_batch_id,
-        min(batch_id) filter (where supplements <> '[]') as first_asked_batch_id,
-        min(due_at) filter (where op = 'upsert') as least_due_at,
-        max(due_at) filter (where op = 'upsert') as greatest_due_at,
-        bool_and(coalesce(due_at_is_date, false)) filter (where op = 'upsert' and due_at is not null) as is_due_date,
-        bool_or(coalesce(due_at_is_date, false)) filter (where op = 'upsert' and due_at is not null) as is_once_due_date
-    from raw.dossier
-    group by record_key
-),
-
-meaning as (
+-- Each dossier's newest version, beside it what all its versions say: raw is joined once for all that is made of dossiers in force.
+-- Lists are kept where there is something in them.
+with meaning as (
     select
         array_agg(code.source_code) filter (where status.is_interrupted) as interrupted,
         array_agg(code.source_code) filter (where status.is_done) as done
@@ -28,13 +12,10 @@ meaning as (
 select
     version.first_batch_id,
     version.first_result_batch_id,
-    version.first_due_batch_id,
-    version.least_due_at,
-    version.is_due_date,
-    -- The due date never moved, and nothing had been asked for when it was first told.
-    version.least_due_at = version.greatest_due_at
-    and version.is_due_date = version.is_once_due_date
-    and version.first_due_batch_id < coalesce(version.first_asked_batch_id, version.first_due_batch_id + 1) as has_one_due_date,
+    version.first_due_at,
+    version.first_due_at_is_date,
+    version.restart_due_at,
+    version.restart_due_at_is_date,
     n.record_key,
     n.batch_id,
     n.op,
@@ -73,5 +54,5 @@ select
             )
         else false
     end as has_inserted_step
-from version
+from by_hand_core.core_dossier_history as version
 inner join raw.dossier as n on version.record_key = n.record_key and version.batch_id = n.batch_id
