@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from hailong.periods import Period
+from hailong.publish.later import LATER
 
 PART = "annexes"  # as `publish.candidate_part` names it
 OF_PERIOD = "select * from {mart} where period_code = %(period)s"
@@ -65,17 +66,28 @@ ANNEXES = {
     "unit_note": OF_PERIOD,
     "portal_group": "select * from {mart} where window_from < %(end)s and window_to >= %(start)s",  # in windows of its own
     "reform_index_handover": OF_PERIOD,
+    **LATER,
 }
-NO_MARTS = ("dossier_flow_before", "received_by_channel")
+NO_MARTS = ("dossier_flow_before", "received_by_channel", *LATER)
 MODELS = ("fct_dossier_event", *(f"mart_{name}" for name in ANNEXES if name not in NO_MARTS))  # which make them
 
 
-def copy(connection: psycopg.Connection, candidate_id: str, period: Period, cutoff: datetime, prefix: str) -> None:
+def copy(
+    connection: psycopg.Connection,
+    candidate_id: str,
+    period: Period,
+    cutoff: datetime,
+    prefix: str,
+    built_to: int,
+    rules_sha256: str,
+) -> None:
     """Copy the annexes of a period out of the schemas with this prefix; rows in the order of their text.
 
-    `cutoff` is the period's, a local time.
+    `cutoff` is the period's, a local time. `built_to`, `rules_sha256`: last batch and rule set of the real tables, with which
+    what was published is compared.
     """
     schemas = {name: sql.Identifier(f"{prefix}{name}") for name in ("core", "facts", "marts")}
+    schemas |= {f"now_{name}": sql.Identifier(name) for name in ("core", "facts", "marts")}
     for annex, rows in ANNEXES.items():
         connection.execute(
             sql.SQL(
@@ -90,6 +102,8 @@ def copy(connection: psycopg.Connection, candidate_id: str, period: Period, cuto
                 "start": period.start,
                 "end": period.end,
                 "cutoff": cutoff,
+                "built_to": built_to,
+                "rules": rules_sha256,
             },
         )
 

@@ -108,6 +108,15 @@ def _flag(title: str, name: str, width: float = 11) -> Field:
     return Field(title, width, lambda row: (YES_NO.get(row.get(name)), "centre"))  # type: ignore[arg-type]
 
 
+def _lacking(title: str, side: str, width: float = 34) -> Field:
+    """Why there is no K on a side; nothing where there is one, or no row."""
+    return Field(
+        title,
+        width,
+        lambda row: (words.lacking(row.get(f"reason_{side}")) or None, "text"),
+    )
+
+
 def _or_none(value: Any) -> str | None:
     return None if value is None or value == "" else str(value)
 
@@ -211,6 +220,7 @@ def changes(report: Report, say: Phrases) -> Annex:
 
 
 EXPLAINED = {"overdue": "red", "rejected": "red", "open": "amber", "accepted": "green"}
+VERDICT_COLOURS = {"satisfied": "green", "not_satisfied": "red", "undetermined": "amber"}
 YES_NO = {True: "Có", False: "Không"}
 FLOW = (
     ("Tồn đầu kỳ", "open_at_start"), ("Tiếp nhận", "received"), ("Giải quyết", "resolved"), ("Dừng xử lý", "stopped"),
@@ -331,6 +341,37 @@ SHEETS = (
             _whole("Nạp sau ngày phát sinh", "later", 16), _whole("Muộn nhất (ngày)", "days_late", 12),
         ),
         prepare=_by_measure,
+    ),
+    Sheet(
+        "later_period", "Tác động về muộn", "Kỳ này và các kỳ đã công bố so với số liệu đến lúc lập bản trình",
+        "Ấn bản đã công bố không tự thay đổi. “—”: kỳ không còn trong số liệu hiện nay, không so sánh được.",
+        (
+            _text("Kỳ", "period_code", 11), Field("Ấn bản", 16, lambda row: (row["edition_id"] or "Ấn bản này", "text")),
+            _whole("Đợt nạp cuối đã tính", "as_of_batch", 14), _whole("So với đợt nạp", "built_to", 12),
+            _flag("Cùng quy tắc tính", "is_by_same_rules"), _whole("Cơ quan đổi chỉ số", "units", 13),
+            _whole("Cơ quan đổi K", "units_other_k", 13), _whole("Cơ quan đổi xếp loại", "units_other_verdict", 13),
+        ),
+        by_unit=False,
+    ),
+    Sheet(
+        "later_effect", "Tác động từng cơ quan", "K và xếp loại đã công bố và theo số liệu đến lúc lập bản trình",
+        "Chỉ nêu cơ quan có chỉ số, K hoặc xếp loại khác. “—”: không có giá trị, không phải là 0.",
+        (
+            _text("Kỳ", "period_code", 11), Field("Ấn bản", 16, lambda row: (row["edition_id"] or "Ấn bản này", "text")),
+            _text("Chỉ số khác", "indices", 12), _figure("K đã công bố", "k_was", "k", 11),
+            _figure("K hiện nay", "k_now", "k", 11),
+            _code("Xếp loại đã công bố", "verdict_was", words.VERDICTS, 18, VERDICT_COLOURS),
+            _code("Xếp loại hiện nay", "verdict_now", words.VERDICTS, 18, VERDICT_COLOURS),
+            _lacking("Vì sao không có K đã công bố", "was"), _lacking("Vì sao nay không có K", "now"),
+        ),
+    ),
+    Sheet(
+        "later_record", "Bản ghi về muộn", "Bản ghi về hoặc đổi sau số liệu đã tính của từng ấn bản",
+        "Theo ngày phát sinh, trong khoảng thời gian của cơ quan. Hồ sơ có thể đếm cả lúc tiếp nhận và lúc có kết quả.",
+        (
+            _text("Kỳ", "period_code", 11), Field("Ấn bản", 16, lambda row: (row["edition_id"] or "Ấn bản này", "text")),
+            _code("Loại bản ghi", "measure", words.MEASURES, 24), _whole("Về sau", "late"), _whole("Đổi sau", "changed"),
+        ),
     ),
     Sheet(
         "reconciliation", "Đối chiếu với Cổng", "Hồ sơ khác nhau giữa hệ thống của Thành phố và Cổng Dịch vụ công quốc gia",
