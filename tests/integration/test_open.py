@@ -471,7 +471,8 @@ def test_the_public_reads_open_and_nothing_else(said: Said) -> None:
             "has_any_column_privilege('hailong_open_reader', c.oid, 'insert, update, references') "
             "or has_table_privilege('hailong_open_reader', c.oid, 'insert, update, delete, truncate') from pg_class as c "
             "inner join pg_namespace as n on c.relnamespace = n.oid where c.relkind in ('r', 'v', 'p', 'm', 'f') "
-            "and n.nspname in ('raw', 'ops', 'dq', 'rules', 'staging', 'core', 'facts', 'marts', 'publish', 'open')"
+            "and n.nspname = any(%s)",
+            (["raw", "ops", "dq", "rules", "staging", "core", "facts", "marts", "provisional", "publish", "open"],),
         ).fetchall()
     assert {schema for schema, _, reads, _ in relations if reads} == {"open"}
     assert not any(writes for *_, writes in relations)
