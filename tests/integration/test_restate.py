@@ -57,11 +57,14 @@ def say(settings: Settings, candidate_id: str) -> edition.Edition:
 def road(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Road:
     """October is published; then, for U0, two dossiers come late, one is deleted and one corrected; then a rule changes."""
     settings = new_warehouse(HAILONG_SIGNERS="signer")
-    load(settings, "unit_register", dict(unit(name) for name in ("U0", "U1")))
+    units = dict(unit(name) for name in ("U0", "U1", "U2"))
+    units["U2"]["parent_unit_code"] = "U0"
+    load(settings, "unit_register", units)
     load(settings, "code_map", dict(CODES))
     for name in ("S0", "S1"):
         results = [ON_TIME] * 8 + [LATE] * 2
         load(settings, "dossier", dict(dossier(f"{name}-{n}", name, result) for n, result in enumerate(results)))
+    load(settings, "dossier", dict(dossier(f"S2-{n}", "S2", ON_TIME) for n in range(3)))
     load(settings, "rating", {})
     load(settings, "portal_evaluation", {})
     build(settings)
@@ -156,6 +159,15 @@ def test_the_next_candidate_holds_what_came_later_against_what_was_published(roa
     assert effects["U0"]["reason_was"] == effects["U0"]["reason_now"] == "C:no_data,D:no_data,E:awaiting_input"
     counted = {(row["unit_code"], row["measure"]): (row["late"], row["changed"]) for row in annex("later_record")}
     assert counted == {("U0", measure): (2, 1) for measure in ("dossier_received", "dossier_resolved")}
+
+
+def test_an_edition_keeps_the_sub_units_of_each_head(road: Road) -> None:
+    kept = f"select content from publish.annex where edition_id = '{road.first.edition_id}' and annex = 'sub_unit'"
+    [(row,)] = query(road.settings, kept)
+    assert {name: row[name] for name in ("unit_code", "sub_unit_code", "a", "a_dossiers", "b", "c", "c_ratings", "k")} == {
+        "unit_code": "U0", "sub_unit_code": "U2", "a": 1, "a_dossiers": 3, "b": 1, "c": None, "c_ratings": 0, "k": None,
+    }  # fmt: skip
+    assert (row["status"], row["status_reason"], row["c_reason"]) == ("not_applicable", "sub_unit", "no_rating")
 
 
 def test_a_dry_run_leaves_nothing_and_a_signed_restatement_is_the_next_edition(

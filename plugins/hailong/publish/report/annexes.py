@@ -174,6 +174,15 @@ def _for_another_department(report: Report, rows: Sequence[Row]) -> Iterable[Row
         yield kept
 
 
+def _for_the_head(report: Report, rows: Sequence[Row]) -> Iterable[Row]:
+    """Of a sub-unit its head sees no C of few ratings, nor what tells it."""
+    say = Phrases(report)
+    for row in sorted(rows, key=lambda row: row["sub_unit_code"]):
+        few = say.is_few(row["c_ratings"])
+        told = row | {"has_few_ratings": few, "clipped": words.listed(words.clipped(row["window_clipped"]))}
+        yield told | dict.fromkeys(("c", "c_ratings", "k")) if few else told
+
+
 def _of_its_kind(report: Report, rows: Sequence[Row]) -> Iterable[Row]:
     """The portal's windows as long as the period: a year's report does not list its months."""
     return (row for row in rows if row["window_kind"] == report.header.kind)
@@ -393,6 +402,19 @@ SHEETS = (
             _code("Bản ghi", "record_status", words.RECORD_STATUSES, 18), _date("Ngày quyết định", "decided_at"),
             _code("Kết quả", "state", words.DISPUTE_STATES, 18, {"open": "amber", "accepted": "green"}),
         ),
+    ),
+    Sheet(
+        "sub_unit", "Đơn vị trực thuộc", "Kết quả của đơn vị trực thuộc, theo cơ quan (Điều 8 khoản 2, Điều 16 khoản 4)",
+        "Chỉ chấm A, B, C nên thường không có K. Quá ít lượt đánh giá thì C và số lượt để “—”: thủ trưởng cũng không được xem "
+        "(Điều 3 khoản 4).",
+        (
+            _text("Mã", "sub_unit_code", 14), _text("Đơn vị trực thuộc", "sub_unit_name", 32),
+            _whole("Hồ sơ đã giải quyết", "a_dossiers", 12), _figure("A", "a", "index", 9), _figure("B", "b", "index", 9),
+            _whole("Lượt đánh giá", "c_ratings", 12), _figure("C", "c", "index", 9), _figure("K", "k", "k", 9),
+            _flag("Ít lượt", "has_few_ratings"), _text("Không trọn kỳ", "clipped", 26),
+        ),
+        kinds=LONG,
+        prepare=_for_the_head,
     ),
     Sheet(
         "watch_list", "Danh sách theo dõi", "Việc đang dở mà thủ trưởng cơ quan cần xem (Điều 11 khoản 2)",

@@ -522,9 +522,8 @@ class Monthly:
         return row is not None and row.status == "no_data"
 
     def _few(self, unit: Unit) -> bool:
-        limit = int(self.report.parameter("c_min_ratings"))
         row = self.report.indices.get(unit.unit_code, {}).get("C")
-        return row is not None and row.denominator is not None and 0 < row.denominator < limit
+        return row is not None and self.say.is_few(row.denominator)
 
     # -- petitions ------------------------------------------------------------------------------------------------
 

@@ -80,6 +80,10 @@ class Phrases:
         """A verdict, or the status of what has none; None where there was no row."""
         return None if code is None else self.verdict(code) or words.STATUSES.get(code, code)
 
+    def is_few(self, ratings: Decimal | int | None) -> bool:
+        """Whether so many ratings are too few for anybody but the City Office (Article 3.4); none is not few."""
+        return ratings is not None and 0 < ratings < int(self.report.parameter("c_min_ratings"))
+
     def stands(self, verdict: str | None, status: str | None, reason: str | None) -> str:
         """The verdict; why there is none; a dash where there is no row."""
         if verdict is not None or status is None:

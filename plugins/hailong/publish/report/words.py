@@ -232,6 +232,12 @@ EVALUATION_REASONS = {
     "period_running": "Kỳ chưa kết thúc trong số liệu",
     "none_came": "Chưa nhận được đánh giá nào",
 }
+# Why index C of an official is not told.
+WITHHELD = {
+    "few_ratings": "Quá ít lượt đánh giá",
+    "few_of_others": "Phần còn lại của cơ quan quá ít lượt đánh giá",
+    "few_in_quarters": "Phần còn lại của năm quá ít lượt đánh giá",
+}
 PORTAL_GROUPS = {
     "TONG_SCORE": "Tổng điểm",
     "CKMB": "Công khai, minh bạch",
