@@ -451,6 +451,18 @@ def report(
         out.print(str(path))
 
 
+@app.command(epilog=example("hailong officials --period 2026-Q4 --unit HCM.SN01 --out /tmp/heads"))
+def officials(
+    period: PeriodOption,
+    unit: Annotated[str, typer.Option(help="Code of the unit whose head gets the file.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+) -> None:
+    """Write the restricted file of one unit's officials, for its head alone; needs the role hailong_official_reader."""
+    from hailong.publish.officials import build as run
+
+    out.print(str(run(Settings.load(), _period(period), unit, folder)))
+
+
 @app.command(epilog=example("hailong explain --unit HCM.SN01 --period 2026-10 --index A"))
 def explain(
     unit: Annotated[str, typer.Option(help="Unit code.")],

@@ -25,11 +25,14 @@ MAY_READ = {
     "marts": {"seed", "core", "facts", "marts"},
     # Restricted: it reads pseudonyms in staging, and nothing reads it.
     "officials": {"seed", "staging", "core", "facts", "marts", "officials"},
+    # What is read while builds run: tables, and of the ledger which build they are of.
+    "provisional": {"source", "core", "marts"},
 }
 FOLDER_OF_PREFIX = {
     "stg": "staging", "dim": "core", "core": "core", "fct": "facts", "mart": "marts", "dq": "marts", "official": "officials",
+    "provisional": "provisional",
 }  # fmt: skip
-UNDER_CONTRACT = ("core", "facts", "marts", "officials")
+UNDER_CONTRACT = ("core", "facts", "marts", "officials", "provisional")
 # How a model names the pseudonym of an official; whether there is one at all is no secret.
 PSEUDONYMS = re.compile(r"\bofficial\b(?! is (not )?null)")
 CLOCK = re.compile(r"\b(now\s*\(|current_(date|time|timestamp)|clock_timestamp|statement_timestamp|localtime)", re.I)
@@ -96,7 +99,7 @@ def tables_are_under_contract(_: Manifest, node: Node) -> Iterator[str]:
     config = node["config"]
     if not config["contract"]["enforced"]:
         yield f"{node['name']} has no enforced contract"
-    if config["materialized"] == "view" and layer(node) == "facts":  # a step of an index stores nothing of its own
+    if config["materialized"] == "view" and layer(node) in ("facts", "provisional"):  # these store nothing of their own
         return
     keys = [constraint for constraint in node["constraints"] if constraint["type"] == "primary_key"]
     unique_key = config["unique_key"] if isinstance(config["unique_key"], list) else [config["unique_key"]]
@@ -114,6 +117,18 @@ def tables_are_under_contract(_: Manifest, node: Node) -> Iterator[str]:
     for constraint in node["constraints"]:
         if constraint["type"] == "check" and not constraint.get("name"):
             yield f"{node['name']}: a check without a name cannot be proved"
+
+
+def provisional_views_stand_on_tables(manifest: Manifest, node: Node) -> Iterator[str]:
+    """dbt drops the old view of each night with all that hangs on it: what users read would be gone until its own turn."""
+    if layer(node) != "provisional":
+        return
+    everything = {**manifest["nodes"], **manifest["sources"]}
+    for name in node["depends_on"]["nodes"]:
+        parent = everything[name]
+        is_ledger = layer(parent) == "source" and (parent["schema"], parent["name"]) == ("ops", "build")
+        if not is_ledger and parent["config"].get("materialized") != "incremental":
+            yield f"{node['name']} stands on {parent['name']}, which is no table that stays"
 
 
 def grain_stands_first(_: Manifest, node: Node) -> Iterator[str]:
@@ -194,6 +209,7 @@ RULES: tuple[Callable[[Manifest, Node], Iterator[str]], ...] = (
     edges_follow_the_layers,
     prefix_decides_folder,
     tables_are_under_contract,
+    provisional_views_stand_on_tables,
     grain_stands_first,
     last_select_names_its_columns,
     raw_is_read_as_of,
@@ -373,6 +389,21 @@ BAD: dict[str, tuple[str, Callable[[Node], dict[str, Any]], str]] = {
         "official_score",
         lambda node: {"constraints": [*node["constraints"], {"type": "foreign_key", "columns": ["unit_code"]}]},
         "official_score is no table without foreign keys",
+    ),
+    "a provisional score that is kept": (
+        "provisional_k_score",
+        lambda node: {"config": {**node["config"], "materialized": "table"}},
+        "provisional_k_score is not kept by sync",
+    ),
+    "a provisional view on a view": (
+        "provisional_k_score",
+        lambda node: {"depends_on": {"nodes": ["model.hailong.provisional_index_score"]}},
+        "provisional_k_score stands on provisional_index_score, which is no table that stays",
+    ),
+    "a provisional view on raw rows": (
+        "provisional_k_score",
+        lambda node: {"depends_on": {"nodes": ["source.hailong.raw.dossier"]}},
+        "provisional_k_score stands on dossier, which is no table that stays",
     ),
     "a column without description": (
         "dim_unit",

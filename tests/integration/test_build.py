@@ -210,6 +210,57 @@ def test_builds_are_on_record_with_rules_and_results(first: tuple[Settings, Buil
     assert (settings.home / "rules" / f"{result.rules_sha256}.tar.gz").is_file()
 
 
+def test_provisional_scores_are_the_marts_stamped_and_for_their_reader_only(
+    first: tuple[Settings, BuildResult],
+) -> None:
+    """Also after a second build, which makes the views anew."""
+    settings, result = first
+    views = ("k_score", "index_score", "unit_k_score", "unit_index_score")
+    with connect(settings, "hailong_reader") as connection:
+        for view in views:
+            stamps = connection.execute(
+                sql.SQL(
+                    "select distinct build_id, as_of_batch, build_status, built_at is not null, stamp like '%%not published' "
+                    "from {}"
+                ).format(sql.Identifier("provisional", view))
+            ).fetchall()
+            assert stamps == [(result.build_id, result.as_of_batch, "succeeded", True, True)]
+        for mart in ("k_score", "index_score"):
+            columns = [
+                name
+                for (name,) in connection.execute(
+                    "select column_name from information_schema.columns where table_schema = 'marts' and table_name = %s",
+                    (mart,),
+                ).fetchall()
+            ]
+            told, made = (
+                connection.execute(
+                    sql.SQL("select {} from {} order by period_code, unit_code, {}").format(
+                        sql.SQL(", ").join(map(sql.Identifier, columns)),
+                        sql.Identifier(schema, mart),
+                        sql.SQL("status" if mart == "k_score" else "index_code"),
+                    )
+                ).fetchall()
+                for schema in ("provisional", "marts")
+            )
+            assert told == made and len(told) > 0
+        own = connection.execute(
+            "select index_code, status, value from provisional.unit_index_score where period_code = '2026-10' "
+            "and unit_code = 'U1' and index_code in ('A', 'C') order by 1"
+        ).fetchall()
+        assert [(index, status, value is None) for index, status, value in own] == [
+            ("A", "scored", False), ("C", "suppressed", True),
+        ]  # fmt: skip
+    with connect(settings) as connection:
+        readers = connection.execute(
+            "select distinct rolname from pg_roles cross join unnest(%s::text[]) as view (name) "
+            "where rolname like 'hailong\\_%%' and has_schema_privilege(rolname, 'provisional', 'usage') "
+            "and has_any_column_privilege(rolname, 'provisional.' || view.name, 'select')",
+            (list(views),),
+        ).fetchall()
+        assert {name for (name,) in readers} == {"hailong_reader", "hailong_transformer"}
+
+
 def test_a_lost_key_stops_the_build_and_a_full_one_restores_it(first: tuple[Settings, BuildResult]) -> None:
     settings, _ = first
     before = dump(settings)
@@ -220,10 +271,13 @@ def test_a_lost_key_stops_the_build_and_a_full_one_restores_it(first: tuple[Sett
         build(settings)
     assert "foreign key (dossier_code) to core.core_dossier (dossier_code) on facts.fct_dossier" in str(refused.value)
     assert "check verdict_known on marts.k_score" in str(refused.value)
+    of_build = "select distinct build_id = (select max(build_id) from ops.build), build_status from provisional.k_score"
+    assert query(settings, of_build) == [(True, "failed")]
     status, message = query(settings, "select status, message from ops.build order by build_id desc limit 1")[0]
     assert (status, message) == ("failed", str(refused.value))
     assert build(settings, full=True).full_refresh
     assert dump(settings) == before
+    assert query(settings, of_build) == [(True, "succeeded")]
 
 
 def test_what_grew_equals_a_full_build_and_the_past_can_be_built_beside_it(first: tuple[Settings, BuildResult]) -> None:

@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import openpyxl
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from hailong.errors import PermanentError, UsageError
 from hailong.extract.run import ingest
+from hailong.publish import officials
+from hailong.publish.report import words
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
@@ -250,6 +254,62 @@ def test_the_reader_of_officials_reads_them_and_nothing_else_of_dbt(read: Read) 
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute("delete from officials.official_score")
+
+
+@pytest.mark.parametrize("code", ["2026-Q3", "2026-Q1", "2026"])
+def test_the_file_of_a_head_holds_the_scores_of_this_unit_and_nothing_withheld(
+    read: Read, tmp_path: Path, code: str
+) -> None:
+    scores = [row for row in rows(read.settings, "officials.official_score") if row["period_code"] == code]
+    seen: set[str | None] = set()
+    for unit in {row["unit_code"] for row in scores}:
+        own = {row["official"]: row for row in scores if row["unit_code"] == unit}
+        path = officials.build(read.settings, code, unit, tmp_path)
+        assert path.name == f"can-bo_{code}_{unit}.xlsx" and path.stat().st_mode & 0o077 == 0
+        book = openpyxl.load_workbook(path)
+        shown = {row[0]: row[1:] for row in book["Cán bộ"].iter_rows(min_row=4, values_only=True)}
+        assert set(shown) == set(own)
+        for official, row in own.items():
+            figures = [row[name] for name in ("a_dossiers", "a", "b_dossiers", "b", "c_ratings", "c")]
+            because = row["c_withheld_because"]
+            assert list(shown[official]) == [
+                row["key_id"], *("—" if value is None else float(value) for value in figures),
+                words.WITHHELD[because] if because else "—",
+            ]  # fmt: skip
+            assert because is None or shown[official][5:7] == ("—", "—")
+            seen.add(because)
+        basis = "\n".join(str(cell) for line in book["Căn cứ"].iter_rows(values_only=True) for cell in line)
+        as_of = next(iter(own.values()))["as_of_batch"]
+        assert f"đến đợt nạp số {as_of}" in basis and ("một người có thể đứng ở hai dòng" in basis) == (
+            code != "2026-Q3"
+        )
+        judged = [
+            row
+            for row in book["Đánh giá nội bộ"].iter_rows(min_row=4, values_only=True)
+            if "không" not in row[0].lower()
+        ]
+        assert len(judged) == sum(
+            row["unit_code"] == unit and row["period_code"] == code
+            for row in rows(read.settings, "officials.official_evaluation")
+        )
+        again = officials.build(read.settings, code, unit, tmp_path / "again")
+        assert again.read_bytes() == path.read_bytes()
+        assert not list(tmp_path.glob("*.new"))
+    assert {None, "few_ratings"} <= seen
+
+
+def test_a_file_of_officials_is_refused_for_what_was_not_scored(
+    read: Read, new_warehouse: Callable[..., Settings], tmp_path: Path
+) -> None:
+    with pytest.raises(PermanentError, match=r"not scored for 2025-Q3.*hailong build --officials"):
+        officials.build(read.settings, "2025-Q3", "HCM.SN01", tmp_path)
+    with pytest.raises(PermanentError, match=r"no official of 'HCM\.SN99' has a score in 2026-Q3"):
+        officials.build(read.settings, "2026-Q3", "HCM.SN99", tmp_path)
+    with pytest.raises(UsageError, match="by quarter and year"):
+        officials.build(read.settings, "2026-09", "HCM.SN01", tmp_path)
+    with pytest.raises(PermanentError, match="not scored for 2026-Q3"):  # no build was ever there
+        officials.build(new_warehouse(), "2026-Q3", "HCM.SN01", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_other_role_reads_officials_or_the_views_that_name_them(read: Read) -> None:

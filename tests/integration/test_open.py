@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import pypdf
 import pytest
 import yaml
+from psycopg.types.json import Jsonb
 from scipy.optimize import linprog
 
 from expectations import gate
@@ -93,6 +94,46 @@ def a_city(seed: int) -> list[Unit]:
     return units
 
 
+def evaluated(unit: str, kind: str, score: int | None, most: int | None, **values: Any) -> dict[str, Any]:
+    """A row of the annex `evaluation`: due and scored, unless it says otherwise."""
+    return {
+        "unit_code": unit, "evaluator_kind": kind, "is_due": True, "is_small": False, "line_count": 2, "score": score,
+        "max_score": most, "share": None if score is None or not most else score / most, "rank": None, "last_on": "2026-12-01",
+        "status": "awaiting_input" if score is None else "scored", "status_reason": "none_came" if score is None else None,
+    } | values  # fmt: skip
+
+
+# Edition → its annex. U01's survey got two more answers, U02's came late, U03's authority corrected its points; U04 was
+# surveyed in a quarter and again in the year, U05 in the quarter only; U00's survey had few answers.
+EVALUATED = {
+    "2026-Q1.e1": [
+        evaluated("U00", "internal", 9, 10),
+        evaluated("U01", "organisation", 5, 50, is_due=False),
+        evaluated("U04", "organisation", 10, 20),
+        evaluated("U05", "organisation", 10, 20),
+    ],
+    "2026.e1": [
+        evaluated("U00", "organisation", 2, 4, is_small=True),
+        evaluated("U01", "organisation", 40, 50),
+        evaluated("U02", "organisation", None, None),
+        evaluated("U03", "authority", 80, 100, rank=3),
+        evaluated("U04", "organisation", 12, 23),
+        evaluated("U05", "organisation", 10, 20),
+        evaluated("U06", "self", 7, 10),
+    ],
+    "2026.e2": [
+        evaluated("U00", "organisation", 2, 4, is_small=True),
+        evaluated("U01", "organisation", 41, 52),
+        evaluated("U02", "organisation", 30, 60),
+        evaluated("U03", "authority", 85, 100, rank=2),
+        evaluated("U04", "organisation", 12, 23),
+        evaluated("U05", "organisation", 10, 20),
+        evaluated("U06", "self", 7, 10),
+    ],
+    "2026-11.e1": [evaluated("U00", "internal", 9, 10)],
+}
+
+
 def say(settings: Settings, units: list[Unit]) -> None:
     """Write the editions as the publisher does, each decided before the next is said."""
     with (PROJECT / "dbt_project/seeds/scoring_policy_parameter.csv").open(encoding="utf-8") as handle:
@@ -141,6 +182,10 @@ def _edition(
         cursor.executemany(
             "insert into publish.edition_parameter (edition_id, policy_id, parameter, value, why) values (%s, %s, %s, %s, %s)",
             [(name, *parameter) for parameter in parameters],
+        )
+        cursor.executemany(
+            "insert into publish.annex (edition_id, annex, row_no, unit_code, content) values (%s, 'evaluation', %s, %s, %s)",
+            [(name, n, row["unit_code"], Jsonb(row)) for n, row in enumerate(EVALUATED.get(name, ()), start=1)],
         )
         for row in scored(units, code, moment):
             cursor.execute(
@@ -426,11 +471,12 @@ def test_the_public_reads_open_and_nothing_else(said: Said) -> None:
             "has_any_column_privilege('hailong_open_reader', c.oid, 'insert, update, references') "
             "or has_table_privilege('hailong_open_reader', c.oid, 'insert, update, delete, truncate') from pg_class as c "
             "inner join pg_namespace as n on c.relnamespace = n.oid where c.relkind in ('r', 'v', 'p', 'm', 'f') "
-            "and n.nspname in ('raw', 'ops', 'dq', 'rules', 'staging', 'core', 'facts', 'marts', 'publish', 'open')"
+            "and n.nspname = any(%s)",
+            (["raw", "ops", "dq", "rules", "staging", "core", "facts", "marts", "provisional", "publish", "open"],),
         ).fetchall()
     assert {schema for schema, _, reads, _ in relations if reads} == {"open"}
     assert not any(writes for *_, writes in relations)
-    assert len([name for schema, name, *_ in relations if schema == "open"]) == 6
+    assert len([name for schema, name, *_ in relations if schema == "open"]) == 8
 
 
 def test_a_month_is_not_open(said: Said) -> None:
@@ -551,6 +597,59 @@ def test_the_public_changelog_holds_what_two_editions_show_otherwise(said: Said,
         assert shown["2026-Q1.e2", unit] == (now, status_now)
     rows = list(csv.DictReader((packages["2026-Q1.e2"] / "change.csv").open(encoding="utf-8", newline="")))
     assert {row["unit_code"] for row in rows if row["index_code"] == "C"} == expected
+
+
+def test_evaluations_that_are_due_are_public_and_no_two_figures_tell_how_a_few_answered(
+    said: Said, packages: dict[str, Path]
+) -> None:
+    with connect(said.settings, "hailong_open_reader") as connection:
+        rows = connection.execute(
+            "select edition_id, unit_code, evaluator_kind, status, score::integer, max_score::integer, line_count, rank, "
+            "share is null, last_on is null, status_reason from open.evaluation"
+        ).fetchall()
+        changes = connection.execute(
+            "select edition_id, unit_code, share_was::float, share_now::float, status_was, status_now "
+            "from open.evaluation_change order by unit_code"
+        ).fetchall()
+    shown = {row[:2]: row[2:] for row in rows}
+    hidden = ("organisation", "suppressed", None, None, None, None, True, True, None)
+    assert shown == {
+        ("2026-Q1.e1", "U00"): ("internal", "scored", 9, 10, 2, None, False, False, None),
+        ("2026-Q1.e1", "U04"): ("organisation", "scored", 10, 20, 2, None, False, False, None),
+        ("2026-Q1.e1", "U05"): ("organisation", "scored", 10, 20, 2, None, False, False, None),
+        ("2026.e1", "U00"): hidden,
+        ("2026.e1", "U01"): ("organisation", "scored", 40, 50, 2, None, False, False, None),
+        ("2026.e1", "U02"): ("organisation", "awaiting_input", None, None, 2, None, True, False, "none_came"),
+        ("2026.e1", "U03"): ("authority", "scored", 80, 100, 2, 3, False, False, None),
+        ("2026.e1", "U04"): hidden,
+        ("2026.e1", "U05"): ("organisation", "scored", 10, 20, 2, None, False, False, None),
+        ("2026.e1", "U06"): ("self", "scored", 7, 10, 2, None, False, False, None),
+        ("2026.e2", "U00"): hidden,
+        ("2026.e2", "U01"): hidden,
+        ("2026.e2", "U02"): ("organisation", "scored", 30, 60, 2, None, False, False, None),
+        ("2026.e2", "U03"): ("authority", "scored", 85, 100, 2, 2, False, False, None),
+        ("2026.e2", "U04"): hidden,
+        ("2026.e2", "U05"): ("organisation", "scored", 10, 20, 2, None, False, False, None),
+        ("2026.e2", "U06"): ("self", "scored", 7, 10, 2, None, False, False, None),
+    }
+    assert changes == [
+        ("2026.e2", "U01", 0.8, None, "scored", "suppressed"),
+        ("2026.e2", "U02", None, 0.5, "awaiting_input", "scored"),
+        ("2026.e2", "U03", 0.8, 0.85, "scored", "scored"),
+    ]
+    folder = packages["2026.e2"]
+    told = {
+        unit: json.loads((folder / "don-vi" / f"{unit}.json").read_text(encoding="utf-8")) for unit in ("U01", "U03")
+    }
+    assert [(row["status"], row["score"]) for row in told["U01"]["evaluation"]] == [("suppressed", None)]
+    assert [(row["score"], row["max_score"], row["rank"]) for row in told["U03"]["evaluation"]] == [("85", "100", 2)]
+    assert [row["share_now"] for row in told["U03"]["evaluation_change"]] == ["0.85"]
+    with (folder / "evaluation.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["unit_code"]: row["score"] for row in csv.DictReader(file)} == {
+            unit: "" if row[2] is None else str(row[2])
+            for (edition, unit), row in shown.items()
+            if edition == "2026.e2"
+        }
 
 
 def test_a_package_is_made_again_byte_for_byte_and_every_word_of_the_dictionary_is_used(

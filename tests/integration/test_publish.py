@@ -29,6 +29,7 @@ from hailong.publish import annexes, candidate, edition, points, report
 from hailong.publish.approval import approve
 from hailong.publish.checksum import content_sha256
 from hailong.publish.explain import _would_change, explain
+from hailong.publish.later import LATER
 from hailong.publish.report import words
 from hailong.publish.verify import verify
 from hailong.review import workbook
@@ -560,6 +561,34 @@ def test_a_candidate_holds_what_was_loaded_by_its_cutoff_whatever_came_since(
     assert count_of(f"select count(*) {scored} and index_code = 'A'") > 0
     assert count_of("select count(*) from marts.index_score where index_code = 'E' and status = 'scored'") == before > 0
     assert count_of("select count(*) from pg_namespace where nspname like 'beside%'") == 0
+    with connect(built) as connection:
+        held = {name: annexes.of_candidate(connection, made.candidate_id, name) for name in LATER}
+        other = connection.execute(
+            "select unit_code, was.k::float, now.k::float, was.verdict, now.verdict from publish.candidate_k_score as was "
+            "inner join marts.k_score as now using (period_code, unit_code) where was.candidate_id = %s "
+            "and was.k is distinct from now.k",
+            (made.candidate_id,),
+        ).fetchall()
+        moved = connection.execute(
+            "select count(*) from publish.candidate_index_score as was inner join marts.index_score as now "
+            "using (period_code, unit_code, index_code) where was.candidate_id = %s and index_code = 'E' "
+            "and was.value is distinct from now.value",
+            (made.candidate_id,),
+        ).fetchone()
+    [own] = [row for row in held["later_period"] if row["edition_id"] is None]
+    assert (own["period_code"], own["as_of_batch"]) == ("2026-07", made.as_of_batch)
+    assert own["built_to"] == count_of("select max(batch_id) from ops.batch")
+    effects = [row for row in held["later_effect"] if row["period_code"] == "2026-07"]
+    assert own["units"] == len(effects) >= moved[0] > 0 if moved else False
+    found = {
+        (row["unit_code"], row["k_was"], row["k_now"], row["verdict_was"], row["verdict_now"])
+        for row in effects
+        if row["is_other_k"]
+    }
+    assert found == set(other) and own["units_other_k"] == own["units_other_verdict"] == len(other) > 0
+    assert {row["k_was"] for row in effects} == {None}  # without E nobody had a K
+    assert all("E:awaiting_input" in row["reason_was"] for row in effects if row["is_other_k"])
+    assert [row for row in held["later_record"] if row["period_code"] == "2026-07"] == []  # checks are no such records
     builds = count_of("select max(build_id) from ops.build")
     again = candidate.create(built, "2026-07", "engineer")
     assert not again.created and again.candidate_id == made.candidate_id

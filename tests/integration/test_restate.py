@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hailong.errors import PermanentError, UsageError
-from hailong.publish import candidate, edition
+from hailong.publish import annexes, candidate, edition
 from hailong.publish.approval import approve
 from hailong.publish.changelog import corrections
 from hailong.publish.restate import Restatement, restate
@@ -56,11 +57,14 @@ def say(settings: Settings, candidate_id: str) -> edition.Edition:
 def road(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Road:
     """October is published; then, for U0, two dossiers come late, one is deleted and one corrected; then a rule changes."""
     settings = new_warehouse(HAILONG_SIGNERS="signer")
-    load(settings, "unit_register", dict(unit(name) for name in ("U0", "U1")))
+    units = dict(unit(name) for name in ("U0", "U1", "U2"))
+    units["U2"]["parent_unit_code"] = "U0"
+    load(settings, "unit_register", units)
     load(settings, "code_map", dict(CODES))
     for name in ("S0", "S1"):
         results = [ON_TIME] * 8 + [LATE] * 2
         load(settings, "dossier", dict(dossier(f"{name}-{n}", name, result) for n, result in enumerate(results)))
+    load(settings, "dossier", dict(dossier(f"S2-{n}", "S2", ON_TIME) for n in range(3)))
     load(settings, "rating", {})
     load(settings, "portal_evaluation", {})
     build(settings)
@@ -128,6 +132,42 @@ def test_each_cause_changes_what_it_alone_changes_and_they_add_up(road: Road, re
     assert {(d.status_before, d.status_after) for d in restated.differences} == {("scored", "scored")}
     left = "select count(*) from ops.restated_record union all select count(*) from pg_namespace where nspname like 'beside%'"
     assert query(road.settings, left) == [(0,), (0,)]
+
+
+def test_the_next_candidate_holds_what_came_later_against_what_was_published(road: Road) -> None:
+    """By now October would be said otherwise: two dossiers came late, one was corrected, one is gone, and a rule changed."""
+    made = candidate.create(road.settings, "2026-09", "engineer")
+
+    def annex(name: str) -> list[dict[str, Any]]:
+        with connect(road.settings) as connection:
+            return annexes.of_candidate(connection, made.candidate_id, name)
+
+    [(as_of,)] = query(road.settings, "select as_of_batch from publish.edition where edition_id = '2026-10.e1'")
+    periods = {row["period_code"]: row for row in annex("later_period")}
+    assert periods[PERIOD] == {
+        "edition_id": "2026-10.e1", "period_code": PERIOD, "as_of_batch": as_of, "built_to": made.as_of_batch,
+        "is_by_same_rules": False, "is_built": True, "units": 2, "units_other_k": 0, "units_other_verdict": 0,
+    }  # fmt: skip
+    own = periods.pop("2026-09")
+    assert (own["edition_id"], own["units"], own["is_by_same_rules"]) == (None, 0, True)  # the copy is of tonight
+    assert set(periods) == {PERIOD} and as_of < made.as_of_batch
+    effects = {row["unit_code"]: row for row in annex("later_effect")}
+    assert {name: row["indices"] for name, row in effects.items()} == {"U0": "A,B", "U1": "A"}
+    assert {(row["k_was"], row["k_now"], row["status_was"], row["status_now"]) for row in effects.values()} == {
+        (None, None, "incomplete", "incomplete")
+    }
+    assert effects["U0"]["reason_was"] == effects["U0"]["reason_now"] == "C:no_data,D:no_data,E:awaiting_input"
+    counted = {(row["unit_code"], row["measure"]): (row["late"], row["changed"]) for row in annex("later_record")}
+    assert counted == {("U0", measure): (2, 1) for measure in ("dossier_received", "dossier_resolved")}
+
+
+def test_an_edition_keeps_the_sub_units_of_each_head(road: Road) -> None:
+    kept = f"select content from publish.annex where edition_id = '{road.first.edition_id}' and annex = 'sub_unit'"
+    [(row,)] = query(road.settings, kept)
+    assert {name: row[name] for name in ("unit_code", "sub_unit_code", "a", "a_dossiers", "b", "c", "c_ratings", "k")} == {
+        "unit_code": "U0", "sub_unit_code": "U2", "a": 1, "a_dossiers": 3, "b": 1, "c": None, "c_ratings": 0, "k": None,
+    }  # fmt: skip
+    assert (row["status"], row["status_reason"], row["c_reason"]) == ("not_applicable", "sub_unit", "no_rating")
 
 
 def test_a_dry_run_leaves_nothing_and_a_signed_restatement_is_the_next_edition(

@@ -17,7 +17,8 @@ from hailong.publish.report.xlsx import write
 
 OF_A_MONTH = [
     "Hồ sơ", "Kênh nộp", "Quy mô, kế thừa", "Phản ánh, kiến nghị", "Thời hạn phản ánh", "Giải trình", "Theo dõi",
-    "Phụ thuộc cách hiểu", "Biến động", "Số liệu về muộn", "Đối chiếu với Cổng", "Khiếu nại số liệu", "Tổng hợp",
+    "Phụ thuộc cách hiểu", "Biến động", "Số liệu về muộn", "Tác động về muộn", "Tác động từng cơ quan", "Bản ghi về muộn",
+    "Đối chiếu với Cổng", "Khiếu nại số liệu", "Tổng hợp",
 ]  # fmt: skip
 SHEETS = ["Tổng quan", "Xếp hạng", "Chỉ số", "Chưa đủ dữ liệu", *OF_A_MONTH, "Tham số", "Ghi chú"]
 HEADER = Header(

@@ -70,6 +70,32 @@ def owed(number: int, reason: str, state: str, **values: Any) -> Row:
     } | values  # fmt: skip
 
 
+def later(edition_id: str | None, period_code: str, **values: Any) -> Row:
+    unknown = dict.fromkeys(("units", "units_other_k", "units_other_verdict"))
+    return {
+        "edition_id": edition_id, "period_code": period_code, "as_of_batch": 9, "built_to": 21, "is_by_same_rules": True,
+        "is_built": True,
+    } | unknown | values  # fmt: skip
+
+
+def effect(
+    edition_id: str,
+    number: int,
+    indices: str,
+    was: tuple[str | None, str | None],
+    now: tuple[str | None, str | None],
+    **values: Any,
+) -> Row:
+    row: Row = {"edition_id": edition_id, "period_code": edition_id.partition(".")[0], "unit_code": code(number)}
+    for side, (k, verdict) in (("was", was), ("now", now)):
+        row |= {
+            f"k_{side}": None if k is None else Decimal(k), f"verdict_{side}": verdict, f"reason_{side}": None,
+            f"status_{side}": "incomplete" if k is None else "scored",
+        }  # fmt: skip
+    changed = {"is_other_k": was[0] != now[0], "is_other_verdict": was[1] != now[1]}
+    return row | {"indices": indices} | changed | values
+
+
 ANNEXES: dict[str, tuple[Row, ...]] = {
     "dossier_flow": (flow(1, 1234), flow(2, 77)),
     "received_by_channel": tuple(
@@ -91,6 +117,25 @@ ANNEXES: dict[str, tuple[Row, ...]] = {
         {"unit_code": code(1), "measure": "rating", "days_late": 0, "record_count": 41},
         {"unit_code": code(1), "measure": "rating", "days_late": 9, "record_count": 2},
     ),
+    "later_period": (
+        later("2026-09.e1", "2026-09", units=2, units_other_k=2, units_other_verdict=1),
+        later("2025.e1", "2025", is_built=False, is_by_same_rules=None),
+        later("2026-08.e2", "2026-08", units=1, units_other_k=0, units_other_verdict=0, is_by_same_rules=False),
+        later("2026-07.e1", "2026-07", units=0, units_other_k=0, units_other_verdict=0),
+        later(None, "2026-10", units=0, units_other_k=0, units_other_verdict=0),
+    ),
+    "later_effect": (
+        effect("2026-09.e1", 4, "A,C", ("20.004", "satisfied"), ("19.5", "not_satisfied")),
+        effect("2026-09.e1", 2, "A", ("21", "satisfied"), (None, None), reason_now="C:no_data,E:awaiting_input"),
+        effect("2026-08.e2", 1, "B", ("22", "satisfied"), ("22", "satisfied")),
+    ),
+    "later_record": tuple(
+        {"edition_id": "2026-09.e1", "period_code": "2026-09", "unit_code": code(n), "measure": measure, "late": late,
+         "changed": changed}
+        for n, measure, late, changed in (
+            (4, "rating", 7, 0), (2, "dossier_resolved", 1234, 5), (2, "dossier_received", 1300, 0),
+        )
+    ),
     "k_sensitivity": (
         {
             "unit_code": code(3), "k": Decimal(20), "verdict": "undetermined", "verdict_stability": "depends",
@@ -108,6 +153,15 @@ def evaluated(number: int, kind: str, share: str | None, small: bool = False) ->
     }  # fmt: skip
 
 
+def sub_unit(head: int, number: int, **values: Any) -> Row:
+    return {
+        "unit_code": code(head), "sub_unit_code": f"{code(head)}.{number}", "sub_unit_name": f"Phòng số {number}",
+        "a": Decimal("0.9"), "b": Decimal(1), "k": None, "verdict": None, "status": "not_applicable", "status_reason": "sub_unit",
+        "window_start": "2026-09-15", "window_end": "2026-12-15", "window_clipped": None, "a_dossiers": 1200, "a_reason": None,
+        "b_dossiers": 1200, "b_reason": None, "c_reason": None,
+    } | values  # fmt: skip
+
+
 QUARTER: dict[str, tuple[Row, ...]] = {
     "action": tuple(
         {
@@ -119,6 +173,13 @@ QUARTER: dict[str, tuple[Row, ...]] = {
     "watch_list": tuple(
         {"unit_code": code(1), "reason": reason, "record_key": key, "as_of_on": "2026-10-14"}
         for key, reason in (("H29-1", "overdue_long"), ("H29-2", "overdue_long"), ("P-1", "resent_often"))
+    ),
+    "sub_unit": (
+        sub_unit(1, 2, c_ratings=4, c=Decimal("0.75")),
+        sub_unit(1, 1, c_ratings=5, c=Decimal("0.8")),
+        sub_unit(4, 3, c_ratings=0, c=None, c_reason="no_rating", a=None, b=None, a_dossiers=0, a_reason="no_resolved_dossier",
+                 b_reason="no_resolved_dossier", window_clipped="unit_started"),
+        sub_unit(4, 4, c_ratings=3, c=Decimal(1), k=Decimal(21), verdict="satisfied"),
     ),
     "evaluation": (
         evaluated(1, "internal", "0.8125"),
@@ -304,6 +365,63 @@ def test_reading_late_data_and_the_portal_are_told(month: Files) -> None:
     assert ["Tổng số", "107", "100", "+7"] in month.docx_rows
 
 
+def test_what_came_later_is_held_against_each_published_period(month: Files) -> None:
+    rows = [
+        ["Năm 2025", "2025.e1", "0", "0", "—", "—", "—"],
+        ["Tháng 8 năm 2026", "2026-08.e2", "0", "0", "1", "0", "0"],
+        ["Tháng 9 năm 2026", "2026-09.e1", "1.241", "5", "2", "2", "1"],
+    ]
+    start = month.docx_rows.index(rows[0])
+    assert month.docx_rows[start : start + 3] == rows
+    for row in rows:
+        assert " ".join(row) in month.pdf_text
+    assert "Tính đến đợt nạp số 21." in month.docx_text
+    assert "2 kỳ không có gì thay đổi" in month.docx_text
+    assert "Quy tắc tính đã đổi sau khi công bố tháng 8 năm 2026:" in month.docx_text
+    assert "kỳ không còn trong số liệu hiện nay" in month.docx_text
+
+
+def test_a_restatement_is_proposed_where_a_verdict_would_turn_and_nowhere_else(month: Files) -> None:
+    assert "Đề nghị lập ấn bản đính chính của tháng 9 năm 2026 (hailong restate)" in month.docx_text
+    assert "Xếp loại của chính kỳ này" not in month.docx_text
+    turned = ["2026-09", "Sở số 4", "A, C", "20,004", "19,50", "Hài lòng", "Không hài lòng"]
+    lost = [
+        "2026-09",
+        "Sở số 2",
+        "A",
+        "21,00",
+        "—",
+        "Hài lòng",
+        "Thiếu C: không có số liệu; Thiếu E: chờ kết quả kiểm tra",
+    ]
+    same = ["2026-08", "Sở số 1", "B", "22,00", "22,00", "Hài lòng", "Hài lòng"]
+    assert [month.docx_rows.count(row) for row in (turned, lost, same)] == [
+        2,
+        2,
+        1,
+    ]  # in the section, and in the appendix
+    assert " ".join(turned) in month.pdf_text
+
+
+def test_the_workbook_holds_every_effect_and_where_nothing_came_later_says_so(tmp_path: Path) -> None:
+    xlsx.write(made_up(), tmp_path / "r.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+
+    def shown(name: str) -> list[tuple[Any, ...]]:
+        return list(book[name].iter_rows(min_row=4, values_only=True))
+
+    assert ("2026-09", "2026-09.e1", 9, 21, "Có", 2, 2, 1) in shown("Tác động về muộn")
+    assert ("2025", "2025.e1", 9, 21, "—", "—", "—", "—") in shown("Tác động về muộn")
+    assert ("Sở số 4", "2026-09", "2026-09.e1", "A,C", 20.004, 19.5, "Hài lòng", "Không hài lòng", "—", "—") in (
+        shown("Tác động từng cơ quan")
+    )
+    assert ("Sở số 2", "2026-09", "2026-09.e1", "Hồ sơ có kết quả", 1234, 5) in shown("Bản ghi về muộn")
+    quiet = {"later_period": (later(None, "2026-10", units=0, units_other_k=0, units_other_verdict=0),)}
+    files = read(made_up(annexes=ANNEXES | quiet | {"later_effect": (), "later_record": ()}), tmp_path)
+    assert files.docx_text.count(words.NOTHING_LATER) == 1
+    assert "1 kỳ không có gì thay đổi" in files.docx_text and "Đề nghị lập ấn bản đính chính" not in files.docx_text
+
+
 def test_ties_are_named_in_full(tmp_path: Path) -> None:
     """Forty share the first rank: all forty names stand in one row, in both files."""
     files = read(made_up([unit(n, "22", rank_in_group=1) for n in range(1, 41)], {}), tmp_path)
@@ -324,7 +442,7 @@ def test_a_shared_rank_on_both_sides_of_the_threshold_shows_every_k(tmp_path: Pa
 
 def test_an_edition_older_than_annexes_says_so_in_every_file(tmp_path: Path) -> None:
     files = read(made_up(annexes={}), tmp_path)
-    assert files.docx_text.count(words.NO_ANNEXES) == 9
+    assert files.docx_text.count(words.NO_ANNEXES) == 11
     assert words.NO_ANNEXES in files.pdf_text
     assert words.EMPTY_ANNEX not in files.pdf_text
     xlsx.write(made_up(annexes={}), tmp_path / "r.xlsx")
@@ -466,6 +584,35 @@ def test_a_quarter_tells_the_remedies_of_the_quarter_before_and_what_is_open(tmp
     assert ["Bổ sung, bố trí nhân sự", "0", "0", "0", "1", "1"] in files.docx_rows
     assert "1 biện pháp đã thực hiện không rõ của kỳ nào" in files.docx_text
     assert "(kèm số nội dung): Quá tải công việc: 1; strange: 1." in files.docx_text
+
+
+def test_each_head_is_told_of_his_sub_units_without_a_c_of_few_ratings(tmp_path: Path) -> None:
+    made = made_up(annexes=ANNEXES | QUARTER, period_code="2026-Q4", edition_id="2026-Q4.e1")
+    files = read(made, tmp_path)
+    wanted = [
+        ["Phòng số 1", "1.200", "0,9000", "1,0000", "5", "0,8000", "—", ""],
+        ["Phòng số 2", "1.200", "0,9000", "1,0000", "*", "*", "—", ""],
+        ["Phòng số 3", "0", "—", "—", "0", "—", "—",
+         "Bắt đầu hoạt động trong kỳ; Không có hồ sơ nào có kết quả trong kỳ; Không có lượt đánh giá nào trong kỳ"],
+        ["Phòng số 4", "1.200", "0,9000", "1,0000", "*", "*", "*", ""],
+    ]  # fmt: skip
+    start = files.docx_rows.index(wanted[0])
+    assert files.docx_rows[start : start + 2] == wanted[:2]  # of one head; the next head has a table of his own
+    assert [row for row in files.docx_rows if row[0] in ("Phòng số 3", "Phòng số 4")] == wanted[2:]
+    assert "Sở số 1 (2 đơn vị trực thuộc)" in files.docx_text and "Sở số 4 (2 đơn vị trực thuộc)" in files.docx_text
+    assert "2 cơ quan có 4 đơn vị trực thuộc được chấm điểm" in files.docx_text
+    assert "hailong officials --period 2026-Q4 --unit MÃ-CƠ-QUAN --out THƯ-MỤC" in files.docx_text
+    for text in (files.docx_text, files.pdf_text):
+        assert "hailong_official_reader" in text and "Phòng số 2" in text
+        assert "0,7500" not in text
+    xlsx.write(made, tmp_path / "r.xlsx")
+    rows = list(openpyxl.load_workbook(tmp_path / "r.xlsx")["Đơn vị trực thuộc"].iter_rows(min_row=4, values_only=True))
+    assert [(row[0], row[2], *row[6:10]) for row in rows] == [
+        ("Sở số 1", "Phòng số 1", 5, 0.8, "—", "Không"),
+        ("Sở số 1", "Phòng số 2", "—", "—", "—", "Có"),
+        ("Sở số 4", "Phòng số 3", 0, "—", "—", "Không"),
+        ("Sở số 4", "Phòng số 4", "—", "—", "—", "Có"),
+    ]
 
 
 # Judged not satisfied whatever is missing, with no index at all: nothing can be said of where it lost.
@@ -693,10 +840,15 @@ class Asked(dict[str, Any]):
 def test_every_column_of_a_sheet_is_one_of_its_annex() -> None:
     """What an annex does not have is a dash, so a misspelt name would be a column of dashes for ever."""
     columns: dict[str, set[str]] = {"received_by_channel": {"unit_code", "channel_code", "received"}}
+    of_no_mart = {name: rows for name, rows in (ANNEXES | QUARTER).items() if name.startswith(("later_", "sub_unit"))}
+    columns |= {
+        name: set(rows[0]) for name, rows in of_no_mart.items()
+    }  # these rows are read from a real candidate elsewhere
     for path in (PROJECT / "dbt_project/models/marts").glob("_*.yml"):
         for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models") or []:
             columns[model["name"].removeprefix("mart_")] = {column["name"] for column in model["columns"]}
-    prepared = {"late_data": {"later"}, "rollup": {"scope_name"}}  # worked out for the sheet
+    # Worked out for the sheet.
+    prepared = {"late_data": {"later"}, "rollup": {"scope_name"}, "sub_unit": {"has_few_ratings", "clipped"}}
     assert len(annexes.SHEETS) > 12
     for sheet in annexes.SHEETS:
         row = Asked()
@@ -735,7 +887,8 @@ def checks() -> dict[str, dict[str, str]]:
     """Mart → its named checks."""
     return {
         entry["name"]: {rule["name"]: rule["expression"] for rule in entry.get("constraints", ()) if "name" in rule}
-        for path in (PROJECT / "dbt_project/models/marts").glob("_*.yml")
+        for folder in ("marts", "officials")
+        for path in (PROJECT / "dbt_project/models" / folder).glob("_*.yml")
         if "unit_tests" not in path.name
         for entry in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", ())
     }
@@ -757,6 +910,7 @@ def test_every_reading_has_its_words() -> None:
         ("mart_dispute", "dispute_record_known", words.RECORD_STATUSES),
         ("mart_late_data", "late_measure_known", words.MEASURES),
         ("mart_evaluation", "evaluation_status_known", words.EVALUATION_STATUSES),
+        ("official_score", "official_c_withheld_known", words.WITHHELD),
         ("mart_rollup", "scope_known", words.SCOPES),
         ("mart_rollup", "part_known", words.PARTS),
         ("mart_k_sensitivity", "stability_known", words.STABILITIES),

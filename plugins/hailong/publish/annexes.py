@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from hailong.periods import Period
+from hailong.publish.later import LATER
 
 PART = "annexes"  # as `publish.candidate_part` names it
 OF_PERIOD = "select * from {mart} where period_code = %(period)s"
@@ -65,17 +66,42 @@ ANNEXES = {
     "unit_note": OF_PERIOD,
     "portal_group": "select * from {mart} where window_from < %(end)s and window_to >= %(start)s",  # in windows of its own
     "reform_index_handover": OF_PERIOD,
+    "sub_unit": (  # under the unit that they are part of: they have A, B, C and no K of their own (Articles 8.2, 16.4)
+        "select totals.parent_unit_code as unit_code, totals.unit_code as sub_unit_code, totals.unit_name as sub_unit_name, "
+        "totals.a, totals.b, totals.c, totals.k, totals.verdict, totals.status, totals.status_reason, totals.window_start, "
+        "totals.window_end, totals.window_clipped, a.denominator as a_dossiers, a.status_reason as a_reason, "
+        "b.denominator as b_dossiers, b.status_reason as b_reason, c.denominator as c_ratings, c.status_reason as c_reason "
+        "from {marts}.k_score as totals "
+        "inner join {marts}.index_score as a on totals.period_code = a.period_code and totals.unit_code = a.unit_code "
+        "and a.index_code = 'A' "
+        "inner join {marts}.index_score as b on totals.period_code = b.period_code and totals.unit_code = b.unit_code "
+        "and b.index_code = 'B' "
+        "inner join {marts}.index_score as c on totals.period_code = c.period_code and totals.unit_code = c.unit_code "
+        "and c.index_code = 'C' "
+        "where totals.period_code = %(period)s and totals.parent_unit_code is not null"
+    ),
+    **LATER,
 }
-NO_MARTS = ("dossier_flow_before", "received_by_channel")
+NO_MARTS = ("dossier_flow_before", "received_by_channel", "sub_unit", *LATER)
 MODELS = ("fct_dossier_event", *(f"mart_{name}" for name in ANNEXES if name not in NO_MARTS))  # which make them
 
 
-def copy(connection: psycopg.Connection, candidate_id: str, period: Period, cutoff: datetime, prefix: str) -> None:
+def copy(
+    connection: psycopg.Connection,
+    candidate_id: str,
+    period: Period,
+    cutoff: datetime,
+    prefix: str,
+    built_to: int,
+    rules_sha256: str,
+) -> None:
     """Copy the annexes of a period out of the schemas with this prefix; rows in the order of their text.
 
-    `cutoff` is the period's, a local time.
+    `cutoff` is the period's, a local time. `built_to`, `rules_sha256`: last batch and rule set of the real tables, with which
+    what was published is compared.
     """
     schemas = {name: sql.Identifier(f"{prefix}{name}") for name in ("core", "facts", "marts")}
+    schemas |= {f"now_{name}": sql.Identifier(name) for name in ("core", "facts", "marts")}
     for annex, rows in ANNEXES.items():
         connection.execute(
             sql.SQL(
@@ -90,6 +116,8 @@ def copy(connection: psycopg.Connection, candidate_id: str, period: Period, cuto
                 "start": period.start,
                 "end": period.end,
                 "cutoff": cutoff,
+                "built_to": built_to,
+                "rules": rules_sha256,
             },
         )
 

@@ -393,7 +393,8 @@ def _insert(
         ).format(sql.Identifier(build.schema("rules"), "scoring_policy_parameter")),
         (candidate_id, stamps[1]),
     )
-    annexes.copy(connection, candidate_id, period, cutoff, build.prefix)
+    tonight = newest_build(connection, period) if build.prefix else build
+    annexes.copy(connection, candidate_id, period, cutoff, build.prefix, tonight.as_of_batch, tonight.rules_sha256)
     written = points.write(settings, connection, candidate_id, period, build.prefix)
     rows, annex_digest = annexes.checksum(connection, "candidate", candidate_id)
     with connection.cursor() as cursor:

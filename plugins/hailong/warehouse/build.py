@@ -21,7 +21,7 @@ LOCK_WAIT = "10s"
 LOCK_BESIDE = 104_006
 BESIDE = "beside_"  # prefix of its schemas, which are gone afterwards
 ROLE = "hailong_transformer"
-SCHEMAS = ("marts", "facts", "core", "staging", "rules")
+SCHEMAS = ("provisional", "marts", "facts", "core", "staging", "rules")
 SEEDS = "path:seeds"  # and the tests that stand beside them
 OFFICIALS = "path:models/officials"
 

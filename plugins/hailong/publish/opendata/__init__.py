@@ -146,7 +146,7 @@ def _units(tables: list[Table], folder: Path) -> list[Path]:
     for unit in by_name["k_score"]:
         of_unit = {
             name: [_without_edition(row) for row in by_name[name] if row["unit_code"] == unit["unit_code"]]
-            for name in ("index_score", "change")
+            for name in ("index_score", "change", "evaluation", "evaluation_change")
         }
         told = {"edition": by_name["edition"][0], "k_score": _without_edition(unit), **of_unit}
         files.append(_json(folder / "don-vi" / f"{unit['unit_code']}.json", told))

@@ -108,6 +108,15 @@ def _flag(title: str, name: str, width: float = 11) -> Field:
     return Field(title, width, lambda row: (YES_NO.get(row.get(name)), "centre"))  # type: ignore[arg-type]
 
 
+def _lacking(title: str, side: str, width: float = 34) -> Field:
+    """Why there is no K on a side; nothing where there is one, or no row."""
+    return Field(
+        title,
+        width,
+        lambda row: (words.lacking(row.get(f"reason_{side}")) or None, "text"),
+    )
+
+
 def _or_none(value: Any) -> str | None:
     return None if value is None or value == "" else str(value)
 
@@ -165,6 +174,15 @@ def _for_another_department(report: Report, rows: Sequence[Row]) -> Iterable[Row
         yield kept
 
 
+def _for_the_head(report: Report, rows: Sequence[Row]) -> Iterable[Row]:
+    """Of a sub-unit its head sees no C of few ratings, nor what tells it."""
+    say = Phrases(report)
+    for row in sorted(rows, key=lambda row: row["sub_unit_code"]):
+        few = say.is_few(row["c_ratings"])
+        told = row | {"has_few_ratings": few, "clipped": words.listed(words.clipped(row["window_clipped"]))}
+        yield told | dict.fromkeys(("c", "c_ratings", "k")) if few else told
+
+
 def _of_its_kind(report: Report, rows: Sequence[Row]) -> Iterable[Row]:
     """The portal's windows as long as the period: a year's report does not list its months."""
     return (row for row in rows if row["window_kind"] == report.header.kind)
@@ -211,6 +229,7 @@ def changes(report: Report, say: Phrases) -> Annex:
 
 
 EXPLAINED = {"overdue": "red", "rejected": "red", "open": "amber", "accepted": "green"}
+VERDICT_COLOURS = {"satisfied": "green", "not_satisfied": "red", "undetermined": "amber"}
 YES_NO = {True: "Có", False: "Không"}
 FLOW = (
     ("Tồn đầu kỳ", "open_at_start"), ("Tiếp nhận", "received"), ("Giải quyết", "resolved"), ("Dừng xử lý", "stopped"),
@@ -333,6 +352,37 @@ SHEETS = (
         prepare=_by_measure,
     ),
     Sheet(
+        "later_period", "Tác động về muộn", "Kỳ này và các kỳ đã công bố so với số liệu đến lúc lập bản trình",
+        "Ấn bản đã công bố không tự thay đổi. “—”: kỳ không còn trong số liệu hiện nay, không so sánh được.",
+        (
+            _text("Kỳ", "period_code", 11), Field("Ấn bản", 16, lambda row: (row["edition_id"] or "Ấn bản này", "text")),
+            _whole("Đợt nạp cuối đã tính", "as_of_batch", 14), _whole("So với đợt nạp", "built_to", 12),
+            _flag("Cùng quy tắc tính", "is_by_same_rules"), _whole("Cơ quan đổi chỉ số", "units", 13),
+            _whole("Cơ quan đổi K", "units_other_k", 13), _whole("Cơ quan đổi xếp loại", "units_other_verdict", 13),
+        ),
+        by_unit=False,
+    ),
+    Sheet(
+        "later_effect", "Tác động từng cơ quan", "K và xếp loại đã công bố và theo số liệu đến lúc lập bản trình",
+        "Chỉ nêu cơ quan có chỉ số, K hoặc xếp loại khác. “—”: không có giá trị, không phải là 0.",
+        (
+            _text("Kỳ", "period_code", 11), Field("Ấn bản", 16, lambda row: (row["edition_id"] or "Ấn bản này", "text")),
+            _text("Chỉ số khác", "indices", 12), _figure("K đã công bố", "k_was", "k", 11),
+            _figure("K hiện nay", "k_now", "k", 11),
+            _code("Xếp loại đã công bố", "verdict_was", words.VERDICTS, 18, VERDICT_COLOURS),
+            _code("Xếp loại hiện nay", "verdict_now", words.VERDICTS, 18, VERDICT_COLOURS),
+            _lacking("Vì sao không có K đã công bố", "was"), _lacking("Vì sao nay không có K", "now"),
+        ),
+    ),
+    Sheet(
+        "later_record", "Bản ghi về muộn", "Bản ghi về hoặc đổi sau số liệu đã tính của từng ấn bản",
+        "Theo ngày phát sinh, trong khoảng thời gian của cơ quan. Hồ sơ có thể đếm cả lúc tiếp nhận và lúc có kết quả.",
+        (
+            _text("Kỳ", "period_code", 11), Field("Ấn bản", 16, lambda row: (row["edition_id"] or "Ấn bản này", "text")),
+            _code("Loại bản ghi", "measure", words.MEASURES, 24), _whole("Về sau", "late"), _whole("Đổi sau", "changed"),
+        ),
+    ),
+    Sheet(
         "reconciliation", "Đối chiếu với Cổng", "Hồ sơ khác nhau giữa hệ thống của Thành phố và Cổng Dịch vụ công quốc gia",
         "Mỗi dòng là một cơ quan và một lý do khác nhau; hồ sơ khớp không liệt kê.",
         (
@@ -352,6 +402,19 @@ SHEETS = (
             _code("Bản ghi", "record_status", words.RECORD_STATUSES, 18), _date("Ngày quyết định", "decided_at"),
             _code("Kết quả", "state", words.DISPUTE_STATES, 18, {"open": "amber", "accepted": "green"}),
         ),
+    ),
+    Sheet(
+        "sub_unit", "Đơn vị trực thuộc", "Kết quả của đơn vị trực thuộc, theo cơ quan (Điều 8 khoản 2, Điều 16 khoản 4)",
+        "Chỉ chấm A, B, C nên thường không có K. Quá ít lượt đánh giá thì C và số lượt để “—”: thủ trưởng cũng không được xem "
+        "(Điều 3 khoản 4).",
+        (
+            _text("Mã", "sub_unit_code", 14), _text("Đơn vị trực thuộc", "sub_unit_name", 32),
+            _whole("Hồ sơ đã giải quyết", "a_dossiers", 12), _figure("A", "a", "index", 9), _figure("B", "b", "index", 9),
+            _whole("Lượt đánh giá", "c_ratings", 12), _figure("C", "c", "index", 9), _figure("K", "k", "k", 9),
+            _flag("Ít lượt", "has_few_ratings"), _text("Không trọn kỳ", "clipped", 26),
+        ),
+        kinds=LONG,
+        prepare=_for_the_head,
     ),
     Sheet(
         "watch_list", "Danh sách theo dõi", "Việc đang dở mà thủ trưởng cơ quan cần xem (Điều 11 khoản 2)",

@@ -120,7 +120,7 @@ class Monthly:
         yield "CƠ QUAN PHẢI GIẢI TRÌNH", self.explanations()
         yield "SỐ LIỆU CÒN THIẾU VÀ TRÁCH NHIỆM BỔ SUNG", self.missing()
         yield "KẾT QUẢ PHỤ THUỘC CÁCH HIỂU QUY ĐỊNH", self.readings()
-        yield "SỐ LIỆU VỀ MUỘN", self.late()
+        yield "SỐ LIỆU VỀ MUỘN VÀ TÁC ĐỘNG", self.late()
         yield "ĐỐI CHIẾU HỆ THỐNG THÀNH PHỐ VỚI CỔNG DỊCH VỤ CÔNG QUỐC GIA", self.reconciliation()
         yield "CĂN CỨ VÀ CÁCH TÍNH", self.basis()
 
@@ -128,6 +128,7 @@ class Monthly:
         yield "Kết quả của từng cơ quan", self.ranking()
         yield "Khối lượng hồ sơ của từng cơ quan", self.volume_of_units()
         yield "Nội dung từng cơ quan phải giải trình", self.explanations_of_units()
+        yield "Tác động của số liệu về muộn đến từng cơ quan", self.effects_of_units()
         yield "Tham số đã áp dụng", self.parameters()
 
     # -- I. overview ----------------------------------------------------------------------------------------------
@@ -521,9 +522,8 @@ class Monthly:
         return row is not None and row.status == "no_data"
 
     def _few(self, unit: Unit) -> bool:
-        limit = int(self.report.parameter("c_min_ratings"))
         row = self.report.indices.get(unit.unit_code, {}).get("C")
-        return row is not None and row.denominator is not None and 0 < row.denominator < limit
+        return row is not None and self.say.is_few(row.denominator)
 
     # -- petitions ------------------------------------------------------------------------------------------------
 
@@ -766,6 +766,106 @@ class Monthly:
             yield Text(
                 f"So với ấn bản {header.supersedes}, dữ liệu về muộn làm đổi K của {len(late)} cơ quan (mục II)."
             )
+        yield from self.effects()
+
+    def effects(self) -> Iterable[Block]:
+        """What came after the numbers of this and of each published period were counted, and what it would make of them."""
+        periods = sorted(
+            self.report.annex("later_period"), key=lambda row: (row["edition_id"] is not None, row["period_code"])
+        )
+        yield Text("Kỳ này và các kỳ đã công bố, so với số liệu đến lúc lập bản trình", "head")
+        if not periods:
+            yield self.absent("later_period")
+            return
+        came: dict[str, list[Row]] = defaultdict(list)
+        for row in self.report.annex("later_record"):
+            if row["measure"] in SCORED:
+                came[row["period_code"]].append(row)
+        touched = [row for row in periods if row["units"] != 0 or row["period_code"] in came]
+        if touched:
+            yield table(
+                (
+                    Column("Kỳ", 20), Column("Ấn bản", 14), Column("Bản ghi về sau", 12, "right"),
+                    Column("Bản ghi đổi sau", 12, "right"), Column("Cơ quan đổi chỉ số", 14, "right"),
+                    Column("Đổi K", 14, "right"), Column("Đổi xếp loại", 14, "right"),
+                ),
+                [
+                    [
+                        words.period_name(row["period_code"]),
+                        row["edition_id"] or "Ấn bản này",
+                        words.count(total(came[row["period_code"]], "late")),
+                        words.count(total(came[row["period_code"]], "changed")),
+                        *(words.count(row[name]) for name in ("units", "units_other_k", "units_other_verdict")),
+                    ]
+                    for row in touched
+                ],
+            )  # fmt: skip
+        still = len(periods) - len(touched)
+        built_to = words.count(largest(periods, "built_to"))
+        yield Text(
+            f"Tính đến đợt nạp số {built_to}. Bản ghi: hồ sơ có kết quả, lượt đánh giá, phản ánh, kiến nghị về (hoặc đổi) sau "
+            "đợt nạp cuối của từng ấn bản; kiểm tra niêm yết và số của Cổng không đếm, tác động của chúng có trong các cột sau."
+            + (f" {still} kỳ không có gì thay đổi." if still else "")
+            + (" “—”: kỳ không còn trong số liệu hiện nay, không so sánh được." if _unknown(touched, "units") else ""),
+            "note",
+        )
+        others = [row["period_code"] for row in touched if row["is_by_same_rules"] is False]
+        if others:
+            yield Text(
+                f"Quy tắc tính đã đổi sau khi công bố {_periods(others)}: tác động gồm cả phần do quy tắc.",
+                "note",
+            )
+        yield from self.proposed(touched)
+
+    def proposed(self, periods: Sequence[Row]) -> Iterable[Block]:
+        """Where a verdict would be another, a restatement is proposed; nothing is changed by itself."""
+        turned = [row for row in self.report.annex("later_effect") if row["is_other_verdict"]]
+        if not turned:
+            return
+        yield Text("Cơ quan sẽ đổi xếp loại", "item")
+        yield table(EFFECT_COLUMNS, self._effect_rows(turned))
+        told = [row["period_code"] for row in periods if row["units_other_verdict"] and row["edition_id"]]
+        if told:
+            yield Text(
+                f"Đề nghị lập ấn bản đính chính của {_periods(told)} (hailong restate). Ấn bản đã công bố không tự thay đổi."
+            )
+        if any(row["edition_id"] is None for row in turned):
+            yield Text(
+                "Xếp loại của chính kỳ này sẽ khác nếu tính cả số liệu về sau thời điểm chốt: đề nghị đính chính sau khi công bố."
+            )
+
+    def effects_of_units(self) -> Iterable[Block]:
+        rows = self.report.annex("later_effect")
+        if not rows:
+            yield self.absent("later_effect")
+            return
+        yield table(EFFECT_COLUMNS, self._effect_rows(rows))
+        yield Text(
+            "Chỉ số: có giá trị, số đếm hoặc trạng thái khác. “—”: không có giá trị hoặc không có dòng, không phải là 0. "
+            "Số bản ghi theo từng loại ở phụ lục XLSX.",
+            "note",
+        )
+
+    def _effect_rows(self, rows: Sequence[Row]) -> list[list[str | Cell]]:
+        """Units of this period first, then of the others, each in the order of the ranking."""
+        ordered = sorted(self.say.in_order(rows), key=lambda row: (row["edition_id"] is not None, row["period_code"]))
+        return [
+            [
+                row["period_code"],
+                self.say.name(row["unit_code"]),
+                ", ".join((row["indices"] or words.NONE).split(",")),
+                self.say.k(row["k_was"]),
+                self.say.k(row["k_now"]),
+                *(
+                    Cell(
+                        self.say.stands(row[f"verdict_{side}"], row[f"status_{side}"], row[f"reason_{side}"]),
+                        TONES.get(row[f"verdict_{side}"] or "", ""),
+                    )
+                    for side in ("was", "now")
+                ),
+            ]
+            for row in ordered
+        ]
 
     def later(self) -> Iterable[Block]:
         """What came after the last batch of this edition; nothing where nobody counted it."""
@@ -887,6 +987,12 @@ class Monthly:
         return Text(self.say.absent(annex), "note")
 
 
+# Records that an index counts: a dossier that was received is counted with its result.
+SCORED = ("dossier_resolved", "rating", "petition")
+EFFECT_COLUMNS = (
+    Column("Kỳ", 9), Column("Cơ quan", 23), Column("Chỉ số khác", 10, "center"), Column("K đã công bố", 10, "center"),
+    Column("K hiện nay", 10, "center"), Column("Xếp loại đã công bố", 19), Column("Xếp loại hiện nay", 19),
+)  # fmt: skip
 STATES = (*(words.VERDICTS[verdict] for verdict in VERDICTS), "Chưa đủ chỉ số", "Không áp dụng")
 FLOW_COLUMNS = (
     Column("Cơ quan", 24),
@@ -932,6 +1038,14 @@ def _lateness(name: str, rows: Sequence[Row]) -> list[str]:
         *(words.count(total(part, "record_count") if known else None) for part in (in_time, later)),
         words.count(largest(rows, "days_late")),
     ]
+
+
+def _unknown(rows: Sequence[Row], column: str) -> bool:
+    return any(row[column] is None for row in rows)
+
+
+def _periods(codes: Sequence[str]) -> str:
+    return ", ".join(words.lower_first(words.period_name(code)) for code in codes)
 
 
 def largest(rows: Sequence[Row], column: str) -> Any:

@@ -29,7 +29,9 @@ OF_EVERY_PERIOD = (
     "unit_note",
     "follow_up",
     "rollup",
-)  # annexes with all units
+    "later_period",
+)  # annexes with all units; the last with this very period
+OF_LATER = ("later_effect", "later_record")  # empty where nothing came later
 
 
 class AnnexRow(dict[str, Any]):
@@ -200,6 +202,8 @@ class Report:
             return True
         if self.annex(annex):
             return False
+        if annex in OF_LATER:
+            return not self.annex("later_period")
         if annex == "received_by_channel":
             return any(row["received"] for row in self.annex("dossier_flow"))
         if annex == "k_sensitivity":

@@ -8,7 +8,7 @@ from decimal import Decimal
 from statistics import median
 
 from hailong.publish.report import words
-from hailong.publish.report.data import INDICES, Group, Index, Report, Row, Unit
+from hailong.publish.report.data import INDICES, OF_LATER, Group, Index, Report, Row, Unit
 
 BEST = 5
 VERDICTS = ("satisfied", "not_satisfied", "undetermined")
@@ -80,11 +80,23 @@ class Phrases:
         """A verdict, or the status of what has none; None where there was no row."""
         return None if code is None else self.verdict(code) or words.STATUSES.get(code, code)
 
+    def is_few(self, ratings: Decimal | int | None) -> bool:
+        """Whether so many ratings are too few for anybody but the City Office (Article 3.4); none is not few."""
+        return ratings is not None and 0 < ratings < int(self.report.parameter("c_min_ratings"))
+
+    def stands(self, verdict: str | None, status: str | None, reason: str | None) -> str:
+        """The verdict; why there is none; a dash where there is no row."""
+        if verdict is not None or status is None:
+            return self.verdict(verdict) or words.NONE
+        return words.lacking(reason) or words.named(words.STATUSES, status)
+
     def absent(self, annex: str) -> str:
         """Why an annex says nothing. It never says nought."""
         if not self.report.has_annexes:
             return words.NO_ANNEXES
-        return words.NO_SUCH_ANNEX if self.report.predates(annex) else words.EMPTY_ANNEX
+        if self.report.predates(annex):
+            return words.NO_SUCH_ANNEX
+        return words.NOTHING_LATER if annex in OF_LATER else words.EMPTY_ANNEX
 
     def recomputed(self) -> str:
         """What an earlier period beside this one was worked out from, where it is not read from its edition."""

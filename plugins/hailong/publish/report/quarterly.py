@@ -34,6 +34,7 @@ class Quarterly(Monthly):
             f"KẾT QUẢ KHẮC PHỤC, CHẤN CHỈNH {words.of_period(self.remedied()).upper()} VÀ VIỆC CÒN DỞ",
             self.remedies(),
         )
+        yield "ĐƠN VỊ TRỰC THUỘC; CÁN BỘ, CÔNG CHỨC", self.within_units()
         yield "DANH SÁCH THEO DÕI", self.watched()
         yield "ĐÁNH GIÁ NỘI BỘ, CỦA CƠ QUAN CÓ THẨM QUYỀN, TỰ ĐÁNH GIÁ VÀ CỦA CÁC TỔ CHỨC", self.evaluations()
         yield "SÁU NHÓM CHỈ SỐ CỦA CỔNG DỊCH VỤ CÔNG QUỐC GIA", self.portal_groups()
@@ -45,6 +46,7 @@ class Quarterly(Monthly):
     def appendices(self) -> Iterable[tuple[str, Iterable[Block]]]:
         *first, last = super().appendices()
         yield from first
+        yield "Kết quả của đơn vị trực thuộc từng cơ quan", self.sub_units()
         yield "Danh sách theo dõi theo cơ quan", self.watched_of_units()
         if self.report.header.kind == "year":
             yield "Kết quả đánh giá của cơ quan có thẩm quyền và của các tổ chức", self.evaluations_of_units()
@@ -165,6 +167,71 @@ class Quarterly(Monthly):
         """The period whose remedies are told (Article 12.2): of a quarter the one before, of a year the year itself."""
         code = self.report.header.period_code
         return code_before(code) if self.report.header.kind == "quarter" else code
+
+    # -- within the units -----------------------------------------------------------------------------------------
+
+    def within_units(self) -> Iterable[Block]:
+        """Sub-units, and where the head finds the officials: they are in no paper that anybody else reads."""
+        rows = self.report.annex("sub_unit")
+        if rows:
+            heads = {row["unit_code"] for row in rows}
+            yield Text(
+                f"{len(heads)} cơ quan có {len(rows)} đơn vị trực thuộc được chấm điểm (Điều 8 khoản 2, Điều 16 khoản 4); "
+                "kết quả của từng đơn vị, theo từng cơ quan, ở phụ lục."
+            )
+        else:
+            yield self.absent("sub_unit")
+        period = self.report.header.period_code
+        yield Text(
+            "Kết quả của từng cán bộ, công chức không có trong báo cáo này, không công khai và không gửi cơ quan khác. Thủ "
+            "trưởng mỗi cơ quan được nhận một tệp riêng của cơ quan mình, theo mã thay tên "
+            f"(can-bo_{period}_MÃ-CƠ-QUAN.xlsx), do người được giao quyền hailong_official_reader lập khi thủ trưởng đề nghị: "
+            f"hailong officials --period {period} --unit MÃ-CƠ-QUAN --out THƯ-MỤC.",
+            "plain",
+        )
+
+    def sub_units(self) -> Iterable[Block]:
+        """For each head its sub-units. A head may not see a C of few ratings (Article 3.4), so his part does not show it."""
+        by_head: dict[str, list[Row]] = defaultdict(list)
+        for row in self.say.in_order(self.report.annex("sub_unit")):
+            by_head[row["unit_code"]].append(row)
+        if not by_head:
+            yield self.absent("sub_unit")
+            return
+        for head, rows in by_head.items():
+            yield Text(f"{self.say.name(head)} ({len(rows)} đơn vị trực thuộc)", "head")
+            yield table(
+                (
+                    Column("Đơn vị trực thuộc", 26), Column("Hồ sơ đã giải quyết", 12, "right"), Column("A", 9, "center"),
+                    Column("B", 9, "center"), Column("Lượt đánh giá", 11, "right"), Column("C", 9, "center"),
+                    Column("K", 8, "center"), Column("Lưu ý", 16),
+                ),
+                [self._sub_unit(row) for row in sorted(rows, key=lambda row: row["sub_unit_code"])],
+            )  # fmt: skip
+        yield Text(
+            f"Đơn vị trực thuộc chỉ chấm A, B, C nên thường không có K. “*”: dưới {self.report.parameter('c_min_ratings')} lượt "
+            "đánh giá, không nêu (Điều 3 khoản 4). “—”: không có giá trị, không phải là 0.",
+            "note",
+        )
+
+    def _sub_unit(self, row: Row) -> list[str | Cell]:
+        few = self.say.is_few(row["c_ratings"])
+        flags = {
+            words.reason(row[f"{index}_reason"])
+            for index in "abc"
+            if row[index] is None and row[f"{index}_reason"] is not None
+        }
+        flags.add(words.listed(words.clipped(row["window_clipped"])))
+        return [
+            row["sub_unit_name"],
+            words.count(row["a_dossiers"]),
+            figure(row["a"], 4),
+            figure(row["b"], 4),
+            "*" if few else words.count(row["c_ratings"]),
+            "*" if few else figure(row["c"], 4),
+            "*" if few and row["k"] is not None else self.say.k(row["k"]),
+            words.listed(sorted(flags)),
+        ]
 
     # -- watch-lists, evaluations ---------------------------------------------------------------------------------
 

@@ -232,6 +232,12 @@ EVALUATION_REASONS = {
     "period_running": "Kỳ chưa kết thúc trong số liệu",
     "none_came": "Chưa nhận được đánh giá nào",
 }
+# Why index C of an official is not told.
+WITHHELD = {
+    "few_ratings": "Quá ít lượt đánh giá",
+    "few_of_others": "Phần còn lại của cơ quan quá ít lượt đánh giá",
+    "few_in_quarters": "Phần còn lại của năm quá ít lượt đánh giá",
+}
 PORTAL_GROUPS = {
     "TONG_SCORE": "Tổng điểm",
     "CKMB": "Công khai, minh bạch",
@@ -313,6 +319,7 @@ NO_SUCH_ANNEX = (
     "không có số liệu không có nghĩa là bằng không."
 )
 EMPTY_ANNEX = "Ấn bản này không có dòng nào của phần này: nguồn chưa được đọc trong kỳ, hoặc kỳ này không phát sinh."
+NOTHING_LATER = "Đến lúc lập bản trình không có gì về sau số liệu đã tính của kỳ này và của các kỳ đã công bố."
 PARAMETER_GROUPS = (
     ("A", ("a_", "result_statuses", "due_", "midnight_is_date", "at_once_cutoff", "inherited_overdue")),
     ("B", ("b_",)),
@@ -333,6 +340,14 @@ def reason(code: str | None) -> str:
         named = ", ".join(PLACES.get(place, place) for place in places.split(","))
         return f"Chưa có kết quả kiểm tra còn giá trị: {named}"
     return REASONS.get(head, code)
+
+
+def lacking(code: str | None) -> str:
+    """Why there is no K, of `C:no_data,E:awaiting_input`: the indices in the way; or the one reason that holds for all."""
+    if code is None or ":" not in code:
+        return reason(code)
+    pairs = (part.partition(":") for part in code.split(","))
+    return listed(f"Thiếu {index}: {lower_first(named(STATUSES, status))}" for index, _, status in pairs)
 
 
 def owed_by(code: str | None) -> str:
