@@ -20,6 +20,11 @@ $$;
 -- What was kept of unreadable records is for those who read raw as well.
 revoke select on ops.quarantine from hailong_publisher, hailong_reader;
 
+-- Tables that were made before there were default rights for the loader (migration 6) have none until a full build.
+set local role hailong_transformer;
+grant select on all tables in schema marts to hailong_loader;
+reset role;
+
 set local role hailong_owner;
 
 -- -- logins of units ---------------------------------------------------------------------------------------------------
