@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -86,6 +86,8 @@ MAY: dict[str, dict[str, frozenset[str]]] = {
     "hailong_open_reader": {"open": READ},
     "hailong_official_reader": {"officials": READ},
 }  # fmt: skip
+# What the program's own login has in production: it migrates nothing and is nobody's administrator.
+STATIONS = tuple(f"hailong_{name}" for name in ("loader", "transformer", "gate", "publisher", "reader", "open_reader"))
 OWNER, UNIT_READER = "hailong_owner", "hailong_unit_reader"
 # What a unit is not given of these tables: what C goes into, and what can be tried against a checksum.
 KEPT_FROM_UNITS = {
@@ -229,18 +231,18 @@ class Logins:
 
 
 @contextmanager
-def logins(settings: Settings, more: Mapping[str, str] | None = None) -> Iterator[Logins]:
-    """Logins for all roles, and `more` of them (any name → role), as long as the block lasts."""
-    wanted = {role: role for role in MAY} | dict(more or {})
+def logins(settings: Settings, more: Mapping[str, Collection[str]] | None = None) -> Iterator[Logins]:
+    """Logins for all roles, and `more` of them (any name → roles), as long as the block lasts."""
+    wanted: dict[str, Collection[str]] = {role: [role] for role in MAY} | dict(more or {})
     mark, password = uuid.uuid4().hex[:8], uuid.uuid4().hex
     names = {key: f"m_{mark}_{number}" for number, key in enumerate(wanted)}
     parts = urlsplit(dsn(settings))
     host = parts.netloc.rpartition("@")[2]
     with connect(settings, autocommit=True) as connection:
-        for key, role in wanted.items():
+        for key, roles in wanted.items():
             connection.execute(
                 sql.SQL("create role {} login password {} in role {}").format(
-                    sql.Identifier(names[key]), sql.Literal(password), sql.Identifier(role)
+                    sql.Identifier(names[key]), sql.Literal(password), sql.SQL(", ").join(map(sql.Identifier, roles))
                 )
             )
         try:

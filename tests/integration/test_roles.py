@@ -74,7 +74,7 @@ def said(new_warehouse: Callable[..., Settings]) -> Settings:
 @pytest.fixture(scope="module")
 def people(said: Settings) -> Iterator[matrix.Logins]:
     """Logins of the roles; of units: `one` of U1, `two` of U2, `none` of nothing any more."""
-    unit = matrix.UNIT_READER
+    unit = [matrix.UNIT_READER]
     with matrix.logins(said, {"one": unit, "two": unit, "none": unit}) as made:
         grant_unit(said, made.names["one"], "U1", "Trưởng phòng")
         grant_unit(said, made.names["two"], "U2", "Trưởng phòng")

@@ -157,7 +157,8 @@ def test_a_failed_upgrade_leaves_the_schema_of_the_last_file_that_went_well(
 
 @dataclass(frozen=True)
 class Onward:
-    """The upgraded database after a night by the program of now: an open dossier has ended, another one came."""
+    """The upgraded database after a night by the program of now: an open dossier has ended, another one came. The program's
+    login has the roles of its stations and is no administrator."""
 
     settings: Settings
     batch_id: int
@@ -166,9 +167,13 @@ class Onward:
 
 
 @pytest.fixture(scope="module")
-def onward(upgraded: Upgraded, tmp_path_factory: pytest.TempPathFactory) -> Onward:
-    settings = upgraded.settings
-    with connect(settings) as connection:
+def onward(upgraded: Upgraded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Onward]:
+    with matrix.logins(upgraded.settings, {"program": matrix.STATIONS}) as logins:
+        yield _a_night(replace(upgraded.settings, dsn=logins.addresses["program"]), tmp_path_factory.mktemp("night"))
+
+
+def _a_night(settings: Settings, folder: Path) -> Onward:
+    with connect(settings, "hailong_loader") as connection:
         row = connection.execute(
             "select record_key, procedure_code, resolving_unit_source_code, receiving_unit_source_code, channel_code, "
             "to_char(received_at at time zone %s, 'YYYYMMDDHH24MISS') from raw.dossier where finished_at is null and "
@@ -181,7 +186,7 @@ def onward(upgraded: Upgraded, tmp_path_factory: pytest.TempPathFactory) -> Onwa
             "NgayTiepNhan": received, "NgayCapNhat": "20261101120000", "DanhSachHoSoBoSung": []}  # fmt: skip
     ended = {"MaHoSo": key, "TrangThaiHoSo": "9", "NgayKetThucXuLy": "20261020160000", "NgayHenTra": "20261021170000"}
     came = {"MaHoSo": "H29.10-261020-00001", "TrangThaiHoSo": "4", "NgayTiepNhan": "20261020090000"}
-    path = tmp_path_factory.mktemp("night") / "dossier.jsonl"
+    path = folder / "dossier.jsonl"
     path.write_text("".join(json.dumps(told | record) + "\n" for record in (ended, came)), encoding="utf-8")
     loaded = ingest(settings, "dossier", since=datetime(2026, 10, 15, tzinfo=ZONE), until=datetime(2026, 11, 15, tzinfo=ZONE),
                     file=path)  # fmt: skip
@@ -191,7 +196,7 @@ def onward(upgraded: Upgraded, tmp_path_factory: pytest.TempPathFactory) -> Onwa
 
 def test_the_next_night_is_loaded_on_top_of_what_was_there(onward: Onward, upgraded: Upgraded) -> None:
     batches = len(upgraded.before["ops.batch"][1])
-    with connect(onward.settings) as connection:
+    with connect(upgraded.settings) as connection:
         assert onward.batch_id > batches  # more than one further: a batch that is rolled back leaves its number
         assert connection.execute(
             "select received_rows, loaded_rows, quarantined_rows from ops.batch where batch_id = %s", (onward.batch_id,)
@@ -202,9 +207,9 @@ def test_the_next_night_is_loaded_on_top_of_what_was_there(onward: Onward, upgra
     assert [status for _, status in versions] == ["4", "9"] and versions[1][0] == onward.batch_id
 
 
-def test_the_first_build_after_it_looks_at_everything(onward: Onward) -> None:
+def test_the_first_build_after_it_looks_at_everything(onward: Onward, upgraded: Upgraded) -> None:
     assert (onward.built.since_batch, onward.built.as_of_batch) == (None, onward.batch_id)
-    with connect(onward.settings) as connection:
+    with connect(upgraded.settings) as connection:
         dossiers = connection.execute(
             "select (select count(*) from core.core_dossier), (select count(distinct record_key) from raw.dossier)"
         ).fetchone()
@@ -215,11 +220,18 @@ def test_the_first_build_after_it_looks_at_everything(onward: Onward) -> None:
     assert ended == (1,)
 
 
-def test_roles_hold_when_a_build_has_made_its_tables_anew(onward: Onward) -> None:
-    assert matrix.everything_that_differs(onward.settings) == []
+def test_roles_hold_when_a_build_has_made_its_tables_anew(onward: Onward, upgraded: Upgraded) -> None:
+    assert onward.built.full_refresh
+    assert matrix.everything_that_differs(upgraded.settings) == []
 
 
-def test_a_period_is_published_behind_an_edition_of_then(onward: Onward) -> None:
+def test_an_edition_of_then_is_made_again_by_its_own_rules(onward: Onward) -> None:
+    """After rows came that it does not count. The program has changed since, and what the rule set of then asks of it has not."""
+    found = verify(onward.settings, SAID)
+    assert found.holds, [check.against for check in found.checks if check.against]
+
+
+def test_a_period_is_published_behind_an_edition_of_then(onward: Onward, upgraded: Upgraded) -> None:
     """The copy of then is not taken: it has no points, so another one is made of the same state."""
     settings = onward.settings
     copied = candidate.create(settings, QUARTER, "engineer")
@@ -230,8 +242,10 @@ def test_a_period_is_published_behind_an_edition_of_then(onward: Onward) -> None
     found = verify(settings, chain=True)
     assert {check.subject for check in found.checks} >= {SAID, f"{QUARTER}.e1"}
     assert found.holds
-    with matrix.logins(settings, {"unit": matrix.UNIT_READER}) as made_logins:
-        grant_unit(settings, made_logins.names["unit"], "HCM.SN01", "x")
+    with pytest.raises(PermanentError, match="as the login that runs the migrations"):
+        grant_unit(settings, "x", "HCM.SN01", "x")
+    with matrix.logins(upgraded.settings, {"unit": [matrix.UNIT_READER]}) as made_logins:
+        grant_unit(upgraded.settings, made_logins.names["unit"], "HCM.SN01", "x")
         with made_logins.connect("unit") as connection:
             rows = connection.execute("select edition_id, unit_code from publish.unit_k_score order by 1").fetchall()
         assert rows == [(SAID, "HCM.SN01"), (f"{QUARTER}.e1", "HCM.SN01")]

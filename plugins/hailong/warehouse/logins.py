@@ -1,7 +1,9 @@
-"""Logins of units: which login reads the rows of which unit in `publish` (row-level security, ADR 20)."""
+"""Logins of units: which login reads the rows of which unit in `publish` (row-level security, ADR 21)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,22 +41,17 @@ def grant_unit(settings: Settings, login: str, unit_code: str, by: str) -> UnitL
     PermanentError when there is no such login or unit, when the login would see more than its units by another role, or
     when this connection may not grant roles.
     """
-    with connect(settings) as connection:
+    with _as_administrator(settings) as connection:
         _must_be_narrow(connection, settings, login)
         _must_be_known(connection, unit_code)
-        try:
-            connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(UNIT_READER), sql.Identifier(login)))
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise PermanentError(
-                f"the login of HAILONG_DSN may not grant {UNIT_READER}: {str(error).strip()}. Run this as the login that "
-                "runs the migrations"
-            ) from error
+        connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(UNIT_READER), sql.Identifier(login)))
         return _record(connection, login, unit_code, True, by)
 
 
 def revoke_unit(settings: Settings, login: str, unit_code: str, by: str) -> UnitLogin:
     """Take a unit away from a login, on the record. PermanentError when it does not have it."""
-    with connect(settings) as connection:
+    with _as_administrator(settings) as connection:
+        connection.execute("set local role hailong_reader")
         if not any(entry.login == login and entry.unit_code == unit_code for entry in _newest(connection)):
             raise PermanentError(f"{login} may not read {unit_code} anyway: `hailong roles list` says who reads what")
         return _record(connection, login, unit_code, False, by)
@@ -64,6 +61,21 @@ def unit_logins(settings: Settings) -> list[UnitLogin]:
     """Who reads which unit today, by login and unit."""
     with connect(settings, "hailong_reader") as connection:
         return _newest(connection)
+
+
+@contextmanager
+def _as_administrator(settings: Settings) -> Iterator[psycopg.Connection]:
+    """The login that runs the migrations: it may become the owner of `publish` and grant roles. The program's own need not."""
+    with connect(settings) as connection:
+        try:
+            connection.execute(sql.SQL("set local role {}").format(sql.Identifier(OWNER)))
+            connection.execute("reset role")
+            yield connection
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise PermanentError(
+                f"the login of HAILONG_DSN may not decide who reads what ({str(error).splitlines()[0]}): run this as the login "
+                "that runs the migrations"
+            ) from error
 
 
 def _newest(connection: psycopg.Connection) -> list[UnitLogin]:

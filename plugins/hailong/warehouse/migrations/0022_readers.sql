@@ -1,4 +1,4 @@
--- Readers outside the road (ADR 20): BI tools of the City Office, and units, each of which sees its own rows.
+-- Readers outside the road (ADR 21): BI tools of the City Office, and units, each of which sees its own rows.
 -- What they do not see: raw, dossiers, ledger, quality, officials, candidates, and of few ratings (Article 3.4) a unit what the public does not see.
 do $$
 declare
