@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
@@ -16,6 +17,7 @@ from hailong.settings import PROJECT, Settings
 from hailong.warehouse.connect import connect
 from hailong.warehouse.logins import grant_unit, revoke_unit, unit_logins
 from tests.integration import matrix
+from tests.integration.test_cli import refused, run
 from tests.integration.test_open import Unit, _edition
 
 RESTS = {"a": Decimal(1), "b": Decimal(1), "d": Decimal(18), "e": Decimal(1)}
@@ -282,3 +284,15 @@ def test_a_unit_is_given_to_a_login_that_sees_nothing_else(said: Settings, peopl
         grant_unit(said, row[0], "U1", "x")
     with pytest.raises(PermanentError, match="may not read U2 anyway"):
         revoke_unit(said, people.names["one"], "U2", "x")
+
+
+def test_the_commands_say_what_was_decided(said: Settings, people: matrix.Logins) -> None:
+    login = people.names["none"]
+    granted = run(said, "roles", "grant-unit", login, "U3", "--by", "Nguyễn Văn A")
+    assert granted.returncode == 0, granted.stderr
+    assert f"{login} may read U3: decided by Nguyễn Văn A" in granted.stdout
+    listed = run(said, "roles", "list", "--json")
+    assert (login, "U3") in {(entry["login"], entry["unit_code"]) for entry in json.loads(listed.stdout)}
+    revoked = run(said, "roles", "revoke-unit", login, "U3", "--by", "Nguyễn Văn A")
+    assert f"{login} may no longer read U3" in revoked.stdout
+    refused(run(said, "roles", "grant-unit", "nobody-of-that-name", "U1", "--by", "x"), 1, "there is no login")
