@@ -45,6 +45,7 @@ db_app = typer.Typer(help="The warehouse's server and schema.", no_args_is_help=
 sandbox_app = typer.Typer(help="A stand-in for the portal and the city's systems.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Records that could not be read or keyed.", no_args_is_help=True)
 findings_app = typer.Typer(help="What the gate found, who knows of it, and what must be fixed.", no_args_is_help=True)
+roles_app = typer.Typer(help="Logins of units: who reads which unit's rows.", no_args_is_help=True)
 key_app = typer.Typer(help="Keys of pseudonyms, one a calendar year.", no_args_is_help=True)
 contracts_app = typer.Typer(help="What each feed must look like.", no_args_is_help=True)
 calendar_app = typer.Typer(help="The seeds of working days and publication dates.", no_args_is_help=True)
@@ -52,6 +53,7 @@ app.add_typer(db_app, name="db")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(findings_app, name="findings")
+app.add_typer(roles_app, name="roles")
 app.add_typer(key_app, name="key")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(calendar_app, name="calendar")
@@ -126,6 +128,56 @@ def db_migrate() -> None:
 
     done = migrate(Settings.load())
     out.print(f"Schema: {len(done.applied)} migrations applied now, {done.already} stood already.")
+
+
+# -- logins of units -----------------------------------------------------------------------------------------------------
+
+LoginArgument = Annotated[str, typer.Argument(help="A login of the database, made by its administrator.")]
+UnitArgument = Annotated[str, typer.Argument(metavar="UNIT", help="Code of the unit in the register.")]
+
+
+@roles_app.command("grant-unit", epilog=example("hailong roles grant-unit sn01_bi HCM.SN01 --by 'Nguyễn Văn A'"))
+def roles_grant_unit(
+    login: LoginArgument,
+    unit_code: UnitArgument,
+    by: Annotated[str, typer.Option(help="Who decided it; kept.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Let a login read its unit's rows of every edition: months without C and K, quarters and years as the public sees them."""
+    from hailong.warehouse.logins import grant_unit
+
+    _show(grant_unit(Settings.load(), login, unit_code, by), as_json)
+
+
+@roles_app.command("revoke-unit", epilog=example("hailong roles revoke-unit sn01_bi HCM.SN01 --by 'Nguyễn Văn A'"))
+def roles_revoke_unit(
+    login: LoginArgument,
+    unit_code: UnitArgument,
+    by: Annotated[str, typer.Option(help="Who decided it; kept.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Take a unit away from a login."""
+    from hailong.warehouse.logins import revoke_unit
+
+    _show(revoke_unit(Settings.load(), login, unit_code, by), as_json)
+
+
+@roles_app.command("list", epilog=example("hailong roles list"))
+def roles_list(as_json: JsonOption = False) -> None:
+    """Which login reads which unit, by whose decision, since when."""
+    from hailong.warehouse.logins import unit_logins
+
+    rows = unit_logins(Settings.load())
+    if as_json:
+        _print_json([vars(row) for row in rows])
+        return
+    if not rows:
+        out.print("No login reads a unit: `hailong roles grant-unit LOGIN UNIT --by NAME`.")
+        return
+    table = Table("login", "unit", "decided by", "since, UTC")
+    for row in rows:
+        table.add_row(row.login, row.unit_code, row.by, f"{row.at:%Y-%m-%d %H:%M}")
+    out.print(table)
 
 
 # -- sandbox ------------------------------------------------------------------------------------------------------------
