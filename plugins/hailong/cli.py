@@ -614,6 +614,27 @@ def restore(
     _show(result, as_json)
 
 
+@app.command(epilog=example("hailong doctor"))
+def doctor(as_json: JsonOption = False) -> None:
+    """Look at configuration, connections, roles, schema, clocks, disk, locks, secrets and backups: exit 1 on a problem."""
+    from hailong.doctor import Looks, examine
+
+    found = examine(Looks(Settings.load()))
+    problems = sum(said.state == "problem" for said in found)
+    warnings = sum(said.state == "warning" for said in found)
+    if as_json:
+        _print_json({"problems": problems, "warnings": warnings, "checks": [vars(said) for said in found]})
+    else:
+        marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
+        table = Table("", "what", "found", "to do", box=None)
+        for said in found:
+            table.add_row(marks[said.state], said.check, Text(said.told), Text(said.then))
+        out.print(table)
+        out.print(f"{problems} problems, {warnings} warnings.")
+    if problems:
+        raise typer.Exit(1)
+
+
 def _verify_backup(settings: Settings, place: str, as_json: bool) -> None:
     from hailong.backup.restore import check
 
