@@ -326,12 +326,18 @@ def test_a_backup_of_an_older_schema_is_brought_to_the_newest(
         assert first.execute(was, (last,)).fetchall() == second.execute(was, (last,)).fetchall()
 
 
-def test_a_server_of_another_version_takes_it(kept: Kept) -> None:
+def test_a_server_of_another_version_takes_it_from_a_login_that_is_no_administrator(kept: Kept, tmp_path: Path) -> None:
     """With `HAILONG_DSN` at PostgreSQL 15 this is the way to a new major version: the embedded server is 18."""
     with embedded_home() as home:
-        target = Settings.load({"PATH": os.environ["PATH"], "HAILONG_HOME": str(home)})
+        server = Embedded(home).up().uri("postgres")
+        with psycopg.connect(server, autocommit=True) as administrator:
+            administrator.execute("create role city login createrole password 'p'")
+            administrator.execute("create database city owner city")
+        parts = psycopg.conninfo.conninfo_to_dict(server)
+        target = settings_for(f"postgresql://city:p@{parts['host']}:{parts['port']}/city", tmp_path / "home")
         restore(target, str(kept.place))
         assert everything(target) == everything(kept.warehouse)
+        assert backup(target, str(kept.copy(tmp_path))).stored == 0
 
 
 def test_every_storage_that_fsspec_reaches_is_a_place(kept: Kept, elsewhere: Callable[..., Settings]) -> None:
@@ -667,10 +673,11 @@ def test_a_role_that_sees_only_a_part_is_refused_and_not_believed(kept: Kept, tm
             backup(seen, str(tmp_path / "kept"))
         if security:
             with connect(loaded) as connection:
-                connection.execute("alter table publish.artifact disable row level security")
+                connection.execute(sql.SQL("alter role {} bypassrls").format(sql.Identifier(login)))
             backup(seen, str(tmp_path / "kept"))
     finally:
         with connect(loaded) as connection:
+            connection.execute("alter table publish.artifact disable row level security")
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(login)))
 
 
