@@ -32,7 +32,7 @@ test: setup ## every test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What a server's version can change: schema, load, models, publication.
-ON_15 := $(patsubst %,tests/integration/test_%.py,migrations roles upgrade load tombstones quarantine truth publish)
+ON_15 := $(patsubst %,tests/integration/test_%.py,migrations roles upgrade load tombstones quarantine truth publish backup)
 
 test-all: setup ## every test once: on the embedded server, and those that a server's version can change on Debian's PostgreSQL 15
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ON_15))

@@ -621,6 +621,102 @@ def status(
         )
 
 
+# -- keeping it -----------------------------------------------------------------------------------------------------------
+
+
+@app.command(epilog=example("hailong backup --to /mnt/backup/hailong --keep 35"))
+def backup(
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="A folder, file://, s3:// or sftp://, on another disk; default HAILONG_BACKUP_URI."),
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Remove all but this many backups of that place; default none is removed.")
+    ] = None,
+    verify_at: Annotated[
+        str | None,
+        typer.Option(
+            "--verify", metavar="URI", help="Read the newest backup there and compare every checksum instead."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep what cannot be made again: raw, ledger, findings, editions, landing folders, rule sets. No key and no password.
+
+    Loads and builds may go on meanwhile. Contents that are there already are not written again.
+    """
+    settings = Settings.load()
+    if verify_at:
+        if to or keep:
+            raise UsageError("--verify looks only: leave --to and --keep out")
+        _verify_backup(settings, verify_at, as_json)
+        return
+    from hailong.backup import VARIABLE
+    from hailong.backup.take import backup as run
+
+    place = to or settings.env.get(VARIABLE)
+    if not place:
+        raise UsageError(f"say where: `hailong backup --to /mnt/backup/hailong`, or set {VARIABLE}")
+    with _progress() as tell:
+        result = run(settings, place, keep=keep, progress=tell)
+    _show(result, as_json)
+
+
+@app.command(epilog=example("hailong restore --from /mnt/backup/hailong"))
+def restore(
+    place: Annotated[str, typer.Option("--from", help="Where `hailong backup` kept it.")],
+    backup_id: Annotated[
+        str | None, typer.Option("--backup", help="Which one, such as 20261130T220000Z; default the newest.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a backup back into an empty warehouse and an empty HAILONG_HOME; stopped, the same command goes on."""
+    from hailong.backup.restore import restore as run
+
+    with _progress() as tell:
+        result = run(Settings.load(), place, backup_id, progress=tell)
+    _show(result, as_json)
+
+
+@app.command(epilog=example("hailong doctor"))
+def doctor(as_json: JsonOption = False) -> None:
+    """Look at configuration, connections, roles, schema, clocks, disk, locks, secrets and backups: exit 1 on a problem."""
+    from hailong.doctor import Looks, examine
+
+    found = examine(Looks(Settings.load()))
+    problems = sum(said.state == "problem" for said in found)
+    warnings = sum(said.state == "warning" for said in found)
+    if as_json:
+        _print_json({"problems": problems, "warnings": warnings, "checks": [vars(said) for said in found]})
+    else:
+        marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
+        table = Table("", "what", "found", "to do", box=None)
+        for said in found:
+            table.add_row(marks[said.state], said.check, Text(said.told), Text(said.then))
+        out.print(table)
+        out.print(f"{problems} problems, {warnings} warnings.")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _verify_backup(settings: Settings, place: str, as_json: bool) -> None:
+    from hailong.backup.restore import check
+
+    with _progress() as tell:
+        found = check(settings, place, progress=tell)
+    if as_json:
+        _print_json(vars(found))
+    else:
+        out.print(
+            f"Backup {found.backup_id}, taken {found.taken_at}, batches up to {found.last_batch}: {found.contents:,} contents, "
+            f"{found.bytes / 1e6:,.1f} MB, read"
+        )
+    if found.wrong:
+        raise PermanentError(
+            f"backup {found.backup_id} is not whole: {'; '.join(found.wrong[:20])}. Take a new one now, into another place"
+        )
+
+
 @quarantine_app.command("list", epilog=example("hailong quarantine list --feed dossier"))
 def quarantine_list(
     feed: Annotated[str | None, typer.Option(help="Only this feed.")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,8 +19,9 @@ from hailong.settings import Settings
 from tests.integration.fake_source import FakeSource, code_file
 
 
-@pytest.fixture
-def source() -> Iterator[FakeSource]:
+@contextmanager
+def serving() -> Iterator[FakeSource]:
+    """A source over HTTP, as long as the block lasts."""
     fake = FakeSource()
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,6 +55,12 @@ def source() -> Iterator[FakeSource]:
     with stamina.set_testing(True, attempts=3):
         yield fake
     server.shutdown()
+
+
+@pytest.fixture
+def source() -> Iterator[FakeSource]:
+    with serving() as fake:
+        yield fake
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def drop_files(settings: Settings, contract: Contract) -> list[Dropped]:
     except HailongError:
         raise
     except Exception as error:
-        raise _explained(connector.system, _shown(address), error) from None
+        raise _explained(connector.system, shown(address), error) from None
     wanted = sorted((file for file in listed if _matches(file.name, connector.pattern)), key=lambda file: file.name)
     found = [file for file in wanted if not _is_unfinished(file.name)]
     going_on = [file.name for file in wanted if _is_unfinished(file.name)]
@@ -158,12 +158,12 @@ def drop_files(settings: Settings, contract: Contract) -> list[Dropped]:
         log.warning("%s: still being written, left for the next time: %s", contract.feed, ", ".join(going_on))
     if not found and going_on:
         raise TransientError(
-            f"{contract.feed}: in {_shown(address)} there are only files that are still being written "
+            f"{contract.feed}: in {shown(address)} there are only files that are still being written "
             f"({', '.join(going_on)}): they are taken when they have got their names"
         )
     if not found:
         raise PermanentError(
-            f"{contract.feed}: no file {connector.pattern} in {_shown(address)}: put one there, give --file, or set "
+            f"{contract.feed}: no file {connector.pattern} in {shown(address)}: put one there, give --file, or set "
             f"HAILONG_SOURCE_{connector.system.upper()}_DROP to the folder where they are dropped"
         )
     if any(_is_fresh(file.stamp) for file in found):
@@ -212,21 +212,21 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _listed_remote(settings: Settings, system: str, address: str, copies: Path) -> list[DropFile]:
-    filesystem, folder = _opened(address, _options(settings, system))
+    filesystem, folder = opened(address, options_in(settings, f"HAILONG_SOURCE_{system.upper()}_OPTIONS"))
     found = []
     for entry in filesystem.ls(folder, detail=True):
         path = str(entry["name"])
         name = path.rsplit("/", 1)[-1]
         if not name or entry.get("type") != "file":  # object storages list the folder itself as an empty object
             continue
-        uri = f"{_shown(address).rstrip('/')}/{name}"
+        uri = f"{shown(address).rstrip('/')}/{name}"
         look, fetch = partial(_looked, filesystem, path), partial(_fetched, filesystem, path)
         found.append(DropFile(system, name, uri, _stamp(entry), copies, look, fetch))
     return found
 
 
-def _options(settings: Settings, system: str) -> dict[str, Any]:
-    variable = f"HAILONG_SOURCE_{system.upper()}_OPTIONS"
+def options_in(settings: Settings, variable: str) -> dict[str, Any]:
+    """What a storage needs, from a variable that holds a JSON object; UsageError when it does not."""
     try:
         options = json.loads(settings.env.get(variable) or "{}")
     except json.JSONDecodeError:
@@ -236,7 +236,7 @@ def _options(settings: Settings, system: str) -> dict[str, Any]:
     return options
 
 
-def _opened(address: str, options: dict[str, Any]) -> tuple[Any, str]:
+def opened(address: str, options: dict[str, Any]) -> tuple[Any, str]:
     """(file system, path in it); the storage's own packages are imported here and not before."""
     scheme = address.partition("://")[0].lower()
     if scheme in ("sftp", "ssh"):
@@ -285,7 +285,7 @@ def _is_fresh(stamp: Stamp) -> bool:
     return isinstance(written, int | float) and abs(time.time() - written) < SETTLED + 1
 
 
-def _shown(address: str) -> str:
+def shown(address: str) -> str:
     """An address without the password that may stand in it."""
     if "://" not in address:
         return address

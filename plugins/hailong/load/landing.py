@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import orjson
 import pyarrow as pa
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 from hailong.contracts import Column, Contract
 from hailong.errors import PermanentError
 from hailong.extract.records import Reject, Row, number_text
+from hailong.settings import Settings
 
 ROW_GROUP = 8_192
 RECORDS, REJECTS, MANIFEST = "records.parquet", "rejects.parquet", "manifest.json"
@@ -274,6 +276,14 @@ def read_landing(folder: Path) -> Landing:
     except (orjson.JSONDecodeError, KeyError, TypeError, OSError) as error:
         raise PermanentError(f"{folder} is not a usable landing folder ({error}): run the ingest again") from None
     return Landing(folder, hashlib.sha256(content).hexdigest(), manifest)
+
+
+def folder_of(settings: Settings, uri: str) -> Path:
+    """Where the landing folder lies that the ledger names by `uri`: in this home, wherever the home was when it was loaded.
+
+    A home that was moved or restored keeps its ledger as it was written; and a copy of it never reaches into the first one.
+    """
+    return settings.landing.joinpath(*Path(unquote(urlsplit(uri).path)).parts[-2:])
 
 
 def file_sha256(path: Path) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -18,6 +17,7 @@ from psycopg import sql
 
 from hailong.contracts import Contract, load_contracts
 from hailong.errors import PermanentError
+from hailong.load.landing import folder_of
 from hailong.load.loader import LOCK
 from hailong.load.raw import ROLE, head_table, raw_table
 from hailong.settings import Settings
@@ -70,7 +70,7 @@ def purge(
             rows.append(row)
             if progress and (row.batches or row.refused):
                 progress(f"{row.feed}: {row.refused or f'{row.batches} batches, {row.raw_rows:,} versions'}")
-        folders = _purged_folders(connection)
+        folders = _purged_folders(settings, connection)
         if dry_run:
             connection.rollback()
     if not dry_run:
@@ -174,9 +174,9 @@ def _drop(connection: psycopg.Connection, contract: Contract, partition: _Partit
     connection.execute("alter table ops.quarantine enable always trigger quarantine_append_only")
 
 
-def _purged_folders(connection: psycopg.Connection) -> list[Path]:
+def _purged_folders(settings: Settings, connection: psycopg.Connection) -> list[Path]:
     rows = connection.execute(
         "select b.landing_uri from ops.purge as p inner join ops.batch as b on p.batch_id = b.batch_id"
     ).fetchall()
-    paths = (Path(unquote(urlsplit(uri).path)) for (uri,) in rows)
-    return [path for path in paths if path.is_dir()]
+    paths = (folder_of(settings, uri) for (uri,) in rows)
+    return [path for path in paths if path.parent.parent == settings.landing and path.is_dir()]

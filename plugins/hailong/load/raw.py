@@ -6,7 +6,7 @@ derived from raw and belongs to the load alone; whoever wants to know what is in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
@@ -39,17 +39,36 @@ def ensure_tables(conn: psycopg.Connection, contracts: Mapping[str, Contract]) -
             _drop_views_on(conn, contract.feed)
         conn.execute(sql.SQL("set local role {}").format(sql.Identifier(ROLE)))
         if kind is None:
-            _create(conn, contract)
+            _create(conn, contract.feed, contract.description, _named(contract))
         elif kind == "r":
             _partition(conn, contract)
-        _extend(conn, contract, _columns(conn, contract.feed))
+        _extend(conn, contract.feed, _named(contract), contract.path.name)
+        _describe(conn, contract)
         conn.execute(
             "select raw.ensure_partition(%s, (select coalesce(max(batch_id), 0) + 1 from ops.batch))", (contract.feed,)
         )
         if _kind(conn, f"{contract.feed}_head") is None:
-            _create_head(conn, contract)
+            _create_head(conn, contract.feed)
             rebuild_head(conn, contract)
         conn.execute("reset role")
+
+
+def ensure_held(
+    conn: psycopg.Connection, feed: str, columns: Sequence[tuple[str, str]], batches: Sequence[int]
+) -> None:
+    """The table of a feed with at least these columns (name, type as the catalogue has it) and partitions for these batches,
+    inside the caller's transaction: for rows of a time whose contract is another one, or gone."""
+    kinds = {name: kind for kind, name in _CATALOG_NAMES.items()}
+    wanted = [(name, kinds.get(kind, kind)) for name, kind in columns if name not in dict(COMMON)]
+    conn.execute(sql.SQL("set local role {}").format(sql.Identifier(ROLE)))
+    if _kind(conn, feed) is None:
+        _create(conn, feed, "A feed that has no contract any more.", wanted)
+    _extend(conn, feed, wanted, "the backup")
+    for batch_id in batches:
+        conn.execute("select raw.ensure_partition(%s, %s)", (feed, batch_id))
+    if _kind(conn, f"{feed}_head") is None:
+        _create_head(conn, feed)
+    conn.execute("reset role")
 
 
 def rebuild_head(conn: psycopg.Connection, contract: Contract) -> int:
@@ -83,27 +102,31 @@ def _columns(conn: psycopg.Connection, feed: str) -> dict[str, str]:
     return {str(name): str(kind) for name, kind in rows}
 
 
-def _create(conn: psycopg.Connection, contract: Contract) -> None:
-    table = raw_table(contract.feed)
+def _named(contract: Contract) -> list[tuple[str, str]]:
+    return [(column.name, column.type) for column in contract.columns]
+
+
+def _create(conn: psycopg.Connection, feed: str, description: str, columns: Sequence[tuple[str, str]]) -> None:
+    table = raw_table(feed)
     lines = [
         sql.SQL("batch_id bigint not null"),  # of ops.batch: the loader has it from there, the gate compares the two
         sql.SQL("record_key text not null"),
         sql.SQL("op text not null check (op in ('upsert', 'delete'))"),
         sql.SQL("version_hash text not null"),
-        *(sql.SQL("{} {}").format(sql.Identifier(c.name), _type(c.type)) for c in contract.columns),
+        *(sql.SQL("{} {}").format(sql.Identifier(name), _type(kind)) for name, kind in columns),
         sql.SQL("primary key (record_key, batch_id)"),
     ]
     conn.execute(sql.SQL("create table {} ({}) partition by range (batch_id)").format(table, sql.SQL(", ").join(lines)))
     # Batches come in their order: summaries of page ranges find them, and cost a load next to nothing.
     conn.execute(
         sql.SQL("create index {} on {} using brin (batch_id) with (autosummarize = on)").format(
-            sql.Identifier(f"{contract.feed}_batch"), table
+            sql.Identifier(f"{feed}_batch"), table
         )
     )
-    conn.execute(sql.SQL("comment on table {} is {}").format(table, sql.Literal(contract.description)))
+    conn.execute(sql.SQL("comment on table {} is {}").format(table, sql.Literal(description)))
     for name, when in (
-        (f"{contract.feed}_append_only", "update or delete"),
-        (f"{contract.feed}_no_truncate", "truncate"),
+        (f"{feed}_append_only", "update or delete"),
+        (f"{feed}_no_truncate", "truncate"),
     ):
         scope = "statement" if when == "truncate" else "row"
         conn.execute(
@@ -114,8 +137,8 @@ def _create(conn: psycopg.Connection, contract: Contract) -> None:
         conn.execute(sql.SQL("alter table {} enable always trigger {}").format(table, sql.Identifier(name)))
 
 
-def _create_head(conn: psycopg.Connection, contract: Contract) -> None:
-    table = head_table(contract.feed)
+def _create_head(conn: psycopg.Connection, feed: str) -> None:
+    table = head_table(feed)
     conn.execute(
         sql.SQL(
             "create table {} (record_key text primary key, batch_id bigint not null, version_hash text not null,"
@@ -126,7 +149,7 @@ def _create_head(conn: psycopg.Connection, contract: Contract) -> None:
         sql.SQL("comment on table {} is {}").format(
             table,
             sql.Literal(
-                f"Derived from raw.{contract.feed}, for the load only: the current version of each key. missed_batch: "
+                f"Derived from raw.{feed}, for the load only: the current version of each key. missed_batch: "
                 "the complete read that first missed it; another one in a row makes a tombstone."
             ),
         )
@@ -150,11 +173,11 @@ def _partition(conn: psycopg.Connection, contract: Contract) -> None:
                 sql.Identifier("raw", name), sql.Identifier(f"{name}_before_partitions"[:63])
             )
         )
-    _create(conn, contract)
+    _create(conn, contract.feed, contract.description, _named(contract))
     batches = conn.execute(sql.SQL("select distinct batch_id from {}").format(sql.Identifier("raw", old))).fetchall()
     for (batch_id,) in batches:
         conn.execute("select raw.ensure_partition(%s, %s)", (contract.feed, batch_id))
-    _extend(conn, contract, _columns(conn, contract.feed))
+    _extend(conn, contract.feed, _named(contract), contract.path.name)
     kept = sql.SQL(", ").join(sql.Identifier(name) for name in present if name in _columns(conn, contract.feed))
     conn.execute(sql.SQL("insert into {} ({}) select {} from {}").format(table, kept, kept, sql.Identifier("raw", old)))
     conn.execute(sql.SQL("drop table {}").format(sql.Identifier("raw", old)))
@@ -178,23 +201,19 @@ def _drop_views_on(conn: psycopg.Connection, feed: str) -> None:
         conn.execute("reset role")
 
 
-def _extend(conn: psycopg.Connection, contract: Contract, present: Mapping[str, str]) -> None:
-    table = raw_table(contract.feed)
-    for column in contract.columns:
-        found = present.get(column.name)
+def _extend(conn: psycopg.Connection, feed: str, columns: Sequence[tuple[str, str]], source: str) -> None:
+    present = _columns(conn, feed)
+    for name, kind in columns:
+        found = present.get(name)
         if found is None:
             conn.execute(
-                sql.SQL("alter table {} add column {} {}").format(
-                    table, sql.Identifier(column.name), _type(column.type)
-                )
+                sql.SQL("alter table {} add column {} {}").format(raw_table(feed), sql.Identifier(name), _type(kind))
             )
-        elif found != _CATALOG_NAMES.get(column.type, column.type):
+        elif found != _CATALOG_NAMES.get(kind, kind):
             raise PermanentError(
-                f"raw.{contract.feed}.{column.name} is {found} in the warehouse and {column.type} in "
-                f"{contract.path.name}: "
+                f"raw.{feed}.{name} is {found} in the warehouse and {kind} in {source}: "
                 "give the column a new name in the contract; what was loaded stays as it is"
             )
-    _describe(conn, contract)
 
 
 def _describe(conn: psycopg.Connection, contract: Contract) -> None:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from psycopg import sql
 
 from hailong.contracts import Contract, find_contract
 from hailong.errors import PermanentError
-from hailong.load.landing import read_landing
+from hailong.load.landing import folder_of, read_landing
 from hailong.load.loader import TEMPORARY, Tables, alone_as_loader, judge_landing, transaction, write_batch
 from hailong.load.raw import head_table, raw_table
 from hailong.settings import Settings
@@ -77,7 +75,7 @@ def replay(
             raise PermanentError(f"{feed} has no batch in the ledger: there is nothing to replay")
         _make_tables(cursor, contract)
         for number, batch in enumerate(batches, 1):
-            _replay_one(cursor, contract, tables, batch, bool(purged))
+            _replay_one(settings, cursor, contract, tables, batch, bool(purged))
             if progress and (number % 10 == 0 or number == len(batches)):
                 progress(f"{feed}: batch {batch['batch_id']} ({number} of {len(batches)})")
         missing, extra = _differences(cursor, contract, bool(purged))
@@ -121,8 +119,10 @@ def _make_tables(cursor: Any, contract: Contract) -> None:
     )
 
 
-def _replay_one(cursor: Any, contract: Contract, tables: Tables, batch: dict[str, Any], after_purge: bool) -> None:
-    folder = Path(unquote(urlsplit(batch["landing_uri"]).path))
+def _replay_one(
+    settings: Settings, cursor: Any, contract: Contract, tables: Tables, batch: dict[str, Any], after_purge: bool
+) -> None:
+    folder = folder_of(settings, batch["landing_uri"])
     what = f"{contract.feed}, batch {batch['batch_id']}"
     if not folder.is_dir():
         raise PermanentError(

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pyarrow.parquet as pq
@@ -18,10 +16,9 @@ from psycopg import sql
 
 from hailong.contracts import Contract, find_contract
 from hailong.errors import PermanentError
+from hailong.load.landing import RECORDS, folder_of
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
-
-RECORDS = "records.parquet"
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def trace(
         events = [*versions, *held]
         if landings:
             known = {event.batch_id for event in events if event.kind in ("loaded", "quarantined")}
-            events += _received(connection, feed, record_key, known, progress)
+            events += _received(settings, connection, feed, record_key, known, progress)
     events.sort(key=lambda event: (event.batch_id, event.at))
     state, explained = _state(versions, held)
     return Trace(feed, record_key, state, explained, tuple(events))
@@ -105,7 +102,12 @@ def _quarantined(connection: psycopg.Connection, feed: str, record_key: str) -> 
 
 
 def _received(
-    connection: psycopg.Connection, feed: str, record_key: str, known: set[int], progress: Callable[[str], None] | None
+    settings: Settings,
+    connection: psycopg.Connection,
+    feed: str,
+    record_key: str,
+    known: set[int],
+    progress: Callable[[str], None] | None,
 ) -> list[Event]:
     """Batches whose landing folder holds the key and that changed nothing by it."""
     rows = connection.execute(
@@ -115,7 +117,7 @@ def _received(
     for number, (batch, at, uri) in enumerate(rows, 1):
         if progress:
             progress(f"landing folders: {number} of {len(rows)}")
-        path = Path(unquote(urlsplit(uri).path)) / RECORDS
+        path = folder_of(settings, uri) / RECORDS
         if batch in known or not path.is_file():
             continue
         found = pq.read_table(path, columns=["record_key"], filters=[("record_key", "=", record_key)]).num_rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,22 +28,26 @@ class Migrated:
     already: int
 
 
-def migrate(settings: Settings, folder: Path = FOLDER) -> Migrated:
-    """Bring the database to the newest schema; harmless to repeat.
-
-    PermanentError when a file that was applied has been changed since: write a new one instead.
-    """
+def migration_files(folder: Path = FOLDER) -> dict[Path, str]:
+    """The migrations in their order, and the SHA-256 of each. PermanentError when there are none."""
     files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
     if not files:
         raise PermanentError(f"no migrations in {folder}: the installation is incomplete")
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def migrate(settings: Settings, folder: Path = FOLDER, only: Collection[str] | None = None) -> Migrated:
+    """Bring the database to the newest schema, or to the one that `only` these files make; harmless to repeat.
+
+    PermanentError when a file that was applied has been changed since: write a new one instead.
+    """
+    files = {path: digest for path, digest in migration_files(folder).items() if only is None or path.name in only}
     applied: list[str] = []
     with connect(settings, autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         try:
             done = _recorded(connection)
-            for path in files:
-                text = path.read_text(encoding="utf-8")
-                digest = hashlib.sha256(text.encode()).hexdigest()
+            for path, digest in files.items():
                 if path.name in done:
                     if done[path.name] != digest:
                         raise PermanentError(
@@ -50,7 +55,7 @@ def migrate(settings: Settings, folder: Path = FOLDER) -> Migrated:
                             "and write the change as a new migration"
                         )
                     continue
-                _apply(connection, path.name, text, digest)
+                _apply(connection, path.name, path.read_text(encoding="utf-8"), digest)
                 applied.append(path.name)
             _grant_database(connection)
             with connection.transaction():
