@@ -30,6 +30,14 @@ def test_what_other_code_gives_of_the_same_rows_is_its_own_cause() -> None:
     ]
 
 
+def test_what_the_program_and_what_other_models_changed_is_one_cause() -> None:
+    was, again, ruled, now = content("0.5"), content("0.6"), content("0.8"), content("0.75", status="clipped")
+    found = differences(("rule", again, ruled), ("code", was, again), ("code", ruled, now))
+    assert found[1:] == [Difference("U", "A", "code", Decimal("0.05"), "scored", "clipped")]
+    none = content(None, "no_data")
+    assert differences(("rule", again, none), ("code", was, again), ("code", none, now))[1].contribution is None
+
+
 def test_a_value_that_begins_to_exist_is_told_by_its_status_and_is_no_number() -> None:
     was, now = content(None, "no_data", None, None), content("0.9")
     assert differences(("late", was, now), ("code", was, was)) == [
