@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from hailong.airflow_tasks import HailongOperator
 from hailong.settings import Settings
@@ -12,6 +12,7 @@ Reads the publication calendar and the tables every morning, whatever else ran o
 what the period lacks and how many working days are left, and tells whose turn it is (`expectations/escalation.yaml`) by
 mail and webhook, once per change. Fails, loudly, while a period is past its due time and has no edition, while there is no
 calendar to read, and when somebody could not be reached.
+To see what it would say on another day, and tell it, trigger with `today`.
 What to do: see `docs/runbook.md`, "Mails about the 25th".
 """
 
@@ -24,7 +25,17 @@ with DAG(
     max_active_runs=1,
     tags=["watch", "blocks-25th"],
     default_args={"owner": "data-engineering", "retries": 2, "retry_delay": timedelta(minutes=10)},
+    params={
+        "today": Param(
+            None,
+            type=["null", "string"],
+            description="As if it were this local day (its end) or moment: 2026-10-22T07:00",
+        )
+    },
 ):
     HailongOperator(
-        task_id="check", command=["status", "--deadline", "--notify"], execution_timeout=timedelta(minutes=10)
+        task_id="check",
+        command=["status", "--deadline", "--notify"],
+        options={"--today": "{{ params.today }}"},
+        execution_timeout=timedelta(minutes=10),
     )

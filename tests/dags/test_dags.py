@@ -146,6 +146,7 @@ def test_only_a_publication_has_the_due_moment_of_its_period_as_deadline(describ
 
 def test_the_watcher_tells_what_it_sees(described: dict[str, Any]) -> None:
     assert described["dags"]["watch__deadline"]["commands"] == {"check": ["status", "--deadline", "--notify"]}
+    assert described["dags"]["watch__deadline"]["params"] == ["today"]
 
 
 def test_owners_are_told_also_when_the_gate_stopped_and_the_night_is_still_judged_by_it(

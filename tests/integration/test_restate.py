@@ -55,7 +55,8 @@ def say(settings: Settings, candidate_id: str) -> edition.Edition:
 
 @pytest.fixture(scope="module")
 def road(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Road:
-    """October is published; then, for U0, two dossiers come late, one is deleted and one corrected; then a rule changes."""
+    """October is published; then, for U0, two dossiers come late, one is deleted and one corrected; then a rule changes, and a
+    model."""
     settings = new_warehouse(HAILONG_SIGNERS="signer")
     units = dict(unit(name) for name in ("U0", "U1", "U2"))
     units["U2"]["parent_unit_code"] = "U0"
@@ -77,7 +78,11 @@ def road(new_warehouse: Callable[..., Settings], tmp_path_factory: pytest.TempPa
     shutil.copytree(settings.rules, folder, ignore=shutil.ignore_patterns("target", "logs"))
     parameters = folder / "seeds" / "scoring_policy_parameter.csv"
     told = parameters.read_text(encoding="utf-8")
-    parameters.write_text(told.replace(",a_point_within_grace,0,", ",a_point_within_grace,1,", 1), encoding="utf-8")
+    parameters.write_text(told.replace(",a_point_within_grace,0,", ",a_point_within_grace,0.5,", 1), encoding="utf-8")
+    model = folder / "macros" / "timeliness.sql"
+    told, point = model.read_text(encoding="utf-8"), "{{ rules }}.a_point_within_grace"
+    assert told.count(point) == 1
+    model.write_text(told.replace(point, f"least(1, 2 * {point})"), encoding="utf-8")
     settings = replace(settings, rules=folder)
     build(settings)
     return Road(settings, first, files)
@@ -120,12 +125,12 @@ def test_a_correction_without_a_restatement_is_refused(road: Road) -> None:
 def test_each_cause_changes_what_it_alone_changes_and_they_add_up(road: Road, restated: Restatement) -> None:
     values = [
         Decimal(n).quantize(Decimal("1e-15"))
-        for n in (Decimal(8) / 10, Decimal(8) / 12, Decimal(7) / 11, Decimal(8) / 11, 1)
+        for n in (Decimal(8) / 10, Decimal(8) / 12, Decimal(7) / 11, Decimal(8) / 11, Decimal("9.5") / 11, 1)
     ]
-    causes = ("late", "deleted", "corrected", "rule")
+    causes = ("late", "deleted", "corrected", "rule", "code")
     expected = {
         ("U0", "A", cause): after - before for cause, before, after in zip(causes, values, values[1:], strict=False)
-    } | {("U1", "A", "rule"): Decimal("0.2")}
+    } | {("U1", "A", "rule"): Decimal("0.1"), ("U1", "A", "code"): Decimal("0.1")}
     found = {(d.unit_code, d.index_code, d.cause): d.contribution for d in restated.differences}
     assert found == expected
     assert sum(value for (name, _, _), value in found.items() if name == "U0" and value) == Decimal("0.2")
@@ -190,7 +195,7 @@ def test_a_dry_run_leaves_nothing_and_a_signed_restatement_is_the_next_edition(
     )
     (told,) = corrections(settings, PERIOD)
     assert (told.edition_id, told.supersedes, told.reason, told.units) == (f"{PERIOD}.e2", f"{PERIOD}.e1", REASON, 2)
-    assert told.causes == {"late": 1, "deleted": 1, "corrected": 1, "rule": 2} and told.verdicts == []
+    assert told.causes == {"late": 1, "deleted": 1, "corrected": 1, "rule": 2, "code": 2} and told.verdicts == []
     assert corrections(settings, "2026-09") == []
     latest = "select distinct edition_id from publish.k_score_latest"
     assert query(settings, latest) == [(f"{PERIOD}.e2",)]

@@ -1,7 +1,8 @@
 """Restatement: a published period said anew, with a reason, and by which cause each number changed.
 
 The states between the two editions are built one by one, so each cause is what really changes when it alone is added, in a
-closed order: records that came late, that were deleted, that were corrected, then other rules, then other code.
+closed order: records that came late, that were deleted, that were corrected, then other rules (seeds), then other code
+(models, and the program around them).
 """
 
 from __future__ import annotations
@@ -151,23 +152,34 @@ def _states(
     with (
         building.side_state(settings) as connection,
         rules.laid_out(settings, standing.rules_sha256) as own,
+        rules.with_seeds_of(own, settings) as reseeded,
         _classified(connection, settings, since, built_to) as kinds,
     ):
 
-        def built(as_of: int, counted: tuple[str, ...] = ()) -> Content:
+        def built(as_of: int, counted: tuple[str, ...] = (), by: Settings = own) -> Content:
             if counted:
                 _knows_causes(own, standing)
             reads = (since, counted) if counted else None
-            building.build(own, as_of=as_of, beside=True, only=MODELS, counted=reads, progress=progress)
+            building.build(by, as_of=as_of, beside=True, only=MODELS, counted=reads, progress=progress)
             return made(connection, f"{building.BESIDE}marts", period.code)
 
         corrected = now if standing.rules_sha256 == newest.rules_sha256 else built(built_to)
+        between = rules.rules_sha256(reseeded.rules)
+        if between in (standing.rules_sha256, newest.rules_sha256):  # only models changed, or only seeds
+            ruled = now if between == newest.rules_sha256 else corrected
+        else:
+            try:
+                ruled = built(built_to, by=reseeded)
+            except PermanentError as error:  # new rules that the old models cannot read: both are told as rules
+                ruled = now
+                if progress:
+                    progress(f"rules and code changed together and are told as rules: {error}")
         deleted = built(built_to, OF_RECORDS[:2]) if "corrected" in kinds else corrected
         late = built(built_to, OF_RECORDS[:1]) if "deleted" in kinds else deleted
         again = built(since) if since < built_to else late
     return [
-        ("late", again, late), ("deleted", late, deleted), ("corrected", deleted, corrected), ("rule", corrected, now),
-        ("code", was, again),
+        ("late", again, late), ("deleted", late, deleted), ("corrected", deleted, corrected), ("rule", corrected, ruled),
+        ("code", was, again), ("code", ruled, now),
     ]  # fmt: skip
 
 
@@ -220,8 +232,17 @@ def _number(text: str | None) -> Decimal | None:
 def _differences(states: list[tuple[str, Content, Content]]) -> Iterator[Difference]:
     steps = [(cause, _points(before), _points(after)) for cause, before, after in states]
     for key in sorted({key for _, before, after in steps for key in before.keys() | after.keys()}):
+        found: dict[str, Difference] = {}
         for cause, before, after in steps:
             (value_before, status_before), (value_after, status_after) = before.get(key, NONE), after.get(key, NONE)
             if (value_before, status_before) != (value_after, status_after):
                 step = value_after - value_before if value_before is not None and value_after is not None else None
-                yield Difference(*key, cause, step, status_before, status_after)
+                if earlier := found.get(cause):  # code: what the program makes of the old rows, and other models
+                    step = _sum(earlier.contribution, step)
+                    status_before = earlier.status_before
+                found[cause] = Difference(*key, cause, step, status_before, status_after)
+        yield from found.values()
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    return None if one is None or other is None else one + other

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from hailong.errors import PermanentError
 from hailong.settings import Settings
 
+SEEDS = "seeds"  # the folder of what a rule set holds as data: the Decision's rules; all else of it is code
 _GENERATED = {"target", "logs", "dbt_packages", "__pycache__"}
 
 
@@ -84,6 +86,18 @@ def laid_out(settings: Settings, sha256: str) -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
         unpack(settings, sha256, Path(folder))
         yield replace(settings, rules=Path(folder))
+
+
+@contextmanager
+def with_seeds_of(kept: Settings, today: Settings) -> Iterator[Settings]:
+    """The models of one rule set over the seeds of another, for as long as it lasts: rules changed, and code did not."""
+    with tempfile.TemporaryDirectory(prefix="hailong-rules-") as folder:
+        for source, seeds in ((kept.rules, False), (today.rules, True)):
+            for path in rule_files(source):
+                if (path.parts[0] == SEEDS) is seeds:
+                    (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source / path, Path(folder) / path)
+        yield replace(kept, rules=Path(folder))
 
 
 def _archive(rules: Path) -> bytes:
