@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo up down test test-all prove golden mutate bench lint lock clean
+.PHONY: help setup demo up down image compose-test test test-all prove golden mutate bench lint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -27,6 +27,15 @@ up: setup ## start the embedded PostgreSQL and a local Airflow
 
 down: setup ## stop both
 	@$(BIN)/hailong down
+
+# Either Compose, whichever is there.
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+image: ## the image of one server, with commit and date inside; needs Docker and .env
+	@COMMIT=$$(git describe --always --dirty --exclude '*' --abbrev=12) BUILD_DATE=$$(git log -1 --format=%cI) $(COMPOSE) build
+
+compose-test: setup ## the demo's month through the containers that are up, over HTTP; needs the profile demo and fresh volumes
+	@$(BIN)/python -m tests.compose
 
 test: setup ## every test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile

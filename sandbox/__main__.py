@@ -63,13 +63,14 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--clock", type=_clock, help="the sources' present, yyyyMMddHHmmss (default: the end)")
 
     serve = commands.add_parser(
-        "serve", parents=[shared], help="answer over HTTP on 127.0.0.1 until stopped",
+        "serve", parents=[shared], help="answer over HTTP until stopped, on 127.0.0.1 unless told otherwise",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"faults, [PATH:]NAME[xN|x*][=VALUE][@n|@last] (sandbox/faults.py), each with an example:\n{explain()}\n\n"
         "examples:\n  python -m sandbox serve --port 0 --ready-file /tmp/ready.json --size small\n"
         "  python -m sandbox serve --size small --faults 500x3@2 --faults rating:cut@1",
     )  # fmt: skip
     serve.add_argument("--port", type=int, default=8766, help="0 picks a free one")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on; in a container 0.0.0.0")
     serve.add_argument("--token", help="bearer token that callers must send (default: a fixed demo token)")
     serve.add_argument("--drop", type=Path, help="folder for the posting checks (niem_yet_<yyyymm>.xlsx)")
     serve.add_argument("--ready-file", type=Path, help="write {port, pid, env, …} here when ready")
@@ -127,9 +128,12 @@ def serve(arguments: argparse.Namespace, options: Options, now: int) -> int:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", arguments.port))
+        listener.bind((arguments.host, arguments.port))
     except (OSError, OverflowError) as error:
-        print(f"sandbox: cannot listen on 127.0.0.1:{arguments.port}: {error}; choose another --port", file=sys.stderr)
+        print(
+            f"sandbox: cannot listen on {arguments.host}:{arguments.port}: {error}; choose another --port",
+            file=sys.stderr,
+        )
         return 1
     port = listener.getsockname()[1]
     token = arguments.token or os.environ.get("SANDBOX_TOKEN") or DEFAULT_TOKEN

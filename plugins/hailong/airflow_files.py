@@ -8,20 +8,27 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
-from airflow.api_fastapi.core_api.security import requires_access_view
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse
 
+from hailong.airflow_settings import FILES
 from hailong.settings import Settings
+
+
+def may_read(user: GetUserDep) -> None:
+    """403 for a user none of whose roles may read these files; 401 has been said before to whoever is not logged in."""
+    if not get_auth_manager().is_authorized_custom_view(method="GET", resource_name=FILES, user=user):
+        raise HTTPException(403, "Forbidden")
 
 
 @cache
 def app() -> FastAPI:
-    """The application: GET /data_docs/… and /editions/…, for users who may see Airflow's pages."""
+    """The application: GET /data_docs/… and /editions/…, for users who may see Airflow's pages and read `FILES`."""
     settings = Settings.load()
     folders = {"data_docs": settings.data_docs, "editions": settings.editions}
-    logged_in = [Depends(requires_access_view(AccessView.DOCS))]
+    logged_in = [Depends(may_read)]
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @application.get("/", dependencies=logged_in)

@@ -126,8 +126,9 @@ class SignOff(ApprovalOperator):
     """Waits, without holding a worker, until one of `HAILONG_SIGNERS` approves or rejects.
 
     Who asked for the run, or for the candidate that the task `candidate` found, is struck off. With nobody left the task
-    fails, because Airflow lets any user answer when the list is empty. The answer is pushed under the key `answer` either
-    way: a rejection skips what is downstream before anything can be returned.
+    fails, because Airflow lets any user answer when the list is empty. People go by their user names here: those are the ids
+    of the local stack, and on a server our auth manager compares names. The answer is pushed under the key `answer`
+    either way: a rejection skips what is downstream before anything can be returned.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -140,7 +141,7 @@ class SignOff(ApprovalOperator):
         if not allowed:
             raise AirflowFailException(
                 f"nobody may sign what {' and '.join(sorted(requesters)) or 'nobody'} asked for: "
-                "set HAILONG_SIGNERS to Airflow user ids of other signers"
+                "set HAILONG_SIGNERS to Airflow user names of other signers"
             )
         self.assigned_users = [{"id": name, "name": name} for name in allowed]
         return super().execute(context)
@@ -148,7 +149,7 @@ class SignOff(ApprovalOperator):
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         by = event.get("responded_by_user") or {}
         chosen = event.get("chosen_options") or [""]
-        context["ti"].xcom_push("answer", {"by": by.get("id"), "approved": chosen[0] == self.APPROVE})
+        context["ti"].xcom_push("answer", {"by": by.get("name"), "approved": chosen[0] == self.APPROVE})
         return super().execute_complete(context, event)
 
 

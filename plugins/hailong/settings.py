@@ -81,7 +81,7 @@ class Settings:
         """Package version and commit, as stamped on batches and editions."""
         version_file = self.project / "VERSION"
         if version_file.is_file():
-            return version_file.read_text(encoding="utf-8").strip()
+            return version_file.read_text(encoding="utf-8").splitlines()[0]  # the second line is when it was built
         try:
             commit = subprocess.run(
                 ["git", "-C", str(self.project), "rev-parse", "--short=12", "HEAD"],

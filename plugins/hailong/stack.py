@@ -31,6 +31,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
+from hailong import airflow_settings
 from hailong.airflow_api import AirflowApi, RefusedError
 from hailong.errors import PermanentError, TransientError
 from hailong.extract.privacy import VARIABLE, local_keys
@@ -144,7 +145,8 @@ class Stack:
         uri = airflow_uri(self.settings, "postgresql")
         if self.settings.dsn:
             _ensure_database(self.settings, uri)
-        installed = version("apache-airflow-core")
+        # The FAB provider has tables of its own, and Airflow refuses to start where they are missing, used or not.
+        installed = f"{version('apache-airflow-core')} {version('apache-airflow-providers-fab')}"
         marker = self.home / "run" / "migrated"
         state = f"{installed} {hashlib.sha256(uri.encode()).hexdigest()} {_alembic_version(uri)}"
         if marker.is_file() and marker.read_text(encoding="utf-8") == state:
@@ -157,56 +159,38 @@ class Stack:
     def airflow_environment(self, port: int) -> dict[str, str]:
         """Environment of every Airflow process (and so of every task)."""
         keys = self._keys()
-        project, base = self.settings.project, f"http://127.0.0.1:{port}"
+        base = f"http://127.0.0.1:{port}"
         self.passwords()
         inherited = {name: value for name, value in self.settings.env.items() if not name.startswith("AIRFLOW__")}
         return {
             **inherited,
+            **airflow_settings.shared(self.settings),
+            **airflow_settings.signed(keys["fernet"], keys["secret"], keys["jwt"]),
             "HAILONG_HOME": str(self.settings.home),
             "HAILONG_SIGNERS": ",".join(self.settings.signers) or SIGNERS,
             VARIABLE: local_keys(self.settings, datetime.now(ZoneInfo(self.settings.timezone)).year),
             **self.environment,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '/usr/bin:/bin')}",
-            "PYTHONUNBUFFERED": "1",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
-            "SCARF_ANALYTICS": "false",
-            "DO_NOT_TRACK": "1",
             "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags or project / "dags"),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(project / "plugins"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags or self.settings.project / "dags"),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
-            "AIRFLOW__CORE__DEFAULT_TIMEZONE": self.settings.timezone,
-            "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base}/execution/",
-            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # getfqdn asks the network
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(
                 f"{user}:{role}" for user, role in self.users().items()
             ),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords_file),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow_uri(self.settings),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "3",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": base,
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API__SECRET_KEY": keys["secret"],
-            "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(self.scheduled),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-            # A worker notices the end of its task after up to this long: at the default of 5 s an approval that comes
-            # sooner is taken for a killed task (see AirflowApi.wait_for_question), and slots stay taken.
-            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # a killed task is noticed within about a minute
-            "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(self.logs / "dag_processor"),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
-            "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
-            "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         }  # fmt: skip
 
     # -- processes ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from hailong import airflow_tasks
-from hailong.airflow_connections import source_environment
+from hailong.airflow_connections import of_environment, source_environment
 from hailong.airflow_tasks import HailongOperator, RecordAnswer, SignOff
 
 
@@ -137,6 +137,38 @@ def test_an_address_in_the_environment_wins_over_the_connection(monkeypatch: pyt
 
 def test_without_either_the_command_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert source_environment("tthc", "PagedHttp", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("system", "connector", "env"),
+    [
+        ("tthc", "PagedHttp", {"HAILONG_SOURCE_TTHC_URL": "https://t.example.org:8443/base", "HAILONG_SOURCE_TTHC_TOKEN": "s/@"}),
+        ("institutional", "SqlView", {"HAILONG_SOURCE_INSTITUTIONAL_URL": "sqlite:////var/lib/city.sqlite"}),
+        (
+            "institutional", "SqlView",
+            {"HAILONG_SOURCE_INSTITUTIONAL_URL": "postgresql+psycopg://r:s3%2F%40@db.example.org:5433/city?sslmode=require"},
+        ),
+        ("unit_office", "FileDrop", {"HAILONG_SOURCE_UNIT_OFFICE_DROP": "/drop", "HAILONG_SOURCE_UNIT_OFFICE_OPTIONS": "{}"}),
+        (
+            "survey", "FileDrop",
+            {"HAILONG_SOURCE_SURVEY_DROP": "s3://drops/x", "HAILONG_SOURCE_SURVEY_OPTIONS": '{"key": "k", "secret": "s"}'},
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_environment_says_of_a_source_can_be_kept_as_a_connection(
+    monkeypatch: pytest.MonkeyPatch, system: str, connector: str, env: dict[str, str]
+) -> None:
+    beside = {
+        "HAILONG_SOURCE_UNIT_OFFICE_URL": "https://u.example.org"
+    } | env  # one system may have an address and a folder
+    for name, fields in of_environment(beside).items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+    assert source_environment(system, connector, {}) == env
+
+
+def test_an_address_is_never_taken_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_UNIT_OFFICE", json.dumps({"conn_type": "http", "host": "https://u.example.org"}))
+    assert source_environment("unit_office", "FileDrop", {}) == {}
 
 
 def test_a_connection_without_a_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
