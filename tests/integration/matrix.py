@@ -32,6 +32,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "models": ("core.*", "facts.*"),
     "marts": ("marts.*",),
     "officials": ("officials.*",),
+    "provisional": ("provisional.*",),
     "batches": ("ops.batch",),
     "ledger": ("ops.batch_finding", "ops.snapshot", "ops.quarantine_release", "ops.purge"),
     "quarantine": ("ops.quarantine",),
@@ -66,7 +67,8 @@ MAY: dict[str, dict[str, frozenset[str]]] = {
     "hailong_loader": _LEDGER
     | {"raw": ALL, "batches": ADD | {"REFERENCES"}, "ledger": ADD, "quarantine": ADD, "marts": READ},
     "hailong_transformer": _LEDGER
-    | {name: ALL for name in ("rules", "staging", "models", "marts", "officials", "notes of a build", "restatement under way")}
+    | {name: ALL for name in ("rules", "staging", "models", "marts", "officials", "provisional",
+                           "notes of a build", "restatement under way")}
     | {"raw": READ, "quarantine": READ, "builds": CHANGE, "results of dbt": ADD, "quality": READ},
     "hailong_gate": _LEDGER
     | _BUILT
@@ -79,7 +81,7 @@ MAY: dict[str, dict[str, frozenset[str]]] = {
     "hailong_reader": _LEDGER
     | _BUILT
     | {name: READ for name in (*_SAID, "candidates", "views of editions", "open", "quality", "notifications")}
-    | {"notes of a build": READ, "logins of units": READ},
+    | {"notes of a build": READ, "logins of units": READ, "provisional": READ},
     "hailong_bi_reader": {name: READ for name in (*_SAID, "views of editions", "open")},
     "hailong_unit_reader": {"editions": SOME, "scores": SOME, "indices": READ, "parameters": READ}
     | {name: READ for name in ("logins of units", "views of units", "open")},
@@ -290,7 +292,7 @@ def rights_that_differ(settings: Settings, may: Mapping[str, Mapping[str, frozen
     return wrong
 
 
-BUILT_LATER = {"staging", "rules", "models", "marts", "officials"}
+BUILT_LATER = {"staging", "rules", "models", "marts", "officials", "provisional"}
 
 
 def _rights(connection: psycopg.Connection, role: str, oid: int) -> frozenset[str]:
@@ -356,7 +358,8 @@ def loose_ends(settings: Settings) -> list[str]:
             ).fetchall()
         ]
         own = {("hailong_loader", "raw"), ("hailong_gate", "dq")} | {
-            ("hailong_transformer", schema) for schema in ("rules", "staging", "core", "facts", "marts", "officials")
+            ("hailong_transformer", schema)
+            for schema in ("rules", "staging", "core", "facts", "marts", "officials", "provisional")
         }
         wrong += [
             f"{role} may create in {schema}"

@@ -78,13 +78,13 @@ create policy stations on publish.candidate_difference
 to hailong_gate, hailong_publisher, hailong_reader using (true) with check (true);
 
 -- A dashboard counts: annexes that name single records are in the paper of the City Office only. And it shows what was said, not
--- what was refused.
+-- what was refused, nor what tonight would say of a period (`later_…`).
 create policy dashboards on publish.annex for select to hailong_bi_reader
 using (
     annex in (
         'dossier_flow', 'dossier_flow_before', 'received_by_channel', 'petition_count', 'petition_term', 'explanation_owed',
         'k_sensitivity', 'late_data', 'reconciliation', 'follow_up', 'action', 'evaluation', 'evaluation_criterion', 'rollup',
-        'trend', 'unit_note', 'portal_group', 'reform_index_handover'
+        'trend', 'unit_note', 'portal_group', 'reform_index_handover', 'sub_unit'
     )
 );
 create policy dashboards on publish.candidate_difference for select to hailong_bi_reader
