@@ -44,6 +44,8 @@ def migrate(settings: Settings, folder: Path = FOLDER, only: Collection[str] | N
     files = {path: digest for path, digest in migration_files(folder).items() if only is None or path.name in only}
     applied: list[str] = []
     with connect(settings, autocommit=True) as connection:
+        if connection.info.server_version >= 160000:  # since then who makes a role may not take it by that alone
+            connection.execute("set createrole_self_grant = 'set, inherit'")
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         try:
             done = _recorded(connection)
