@@ -22,6 +22,9 @@ from hailong.warehouse.connect import dsn
 
 Progress = Callable[[str], None]
 
+# Its command line, without the collector of cycles: in a process that lives for one call it finds little and takes a sixth of
+# the time; without it dbt takes 60 MB more.
+PROGRAM = "import gc; gc.disable(); from dbt.cli.main import cli; cli()"
 _RESULT_EVENTS = {"LogModelResult", "LogSeedResult", "LogTestResult", "LogSnapshotResult"}
 _BAD = {"error", "fail", "runtime error"}
 
@@ -114,7 +117,7 @@ def run(
         "PGOPTIONS": "-c timezone=UTC -c jit=off",  # compiling costs more than it saves on queries of this size
     }
     command = [
-        sys.executable, "-c", "from dbt.cli.main import cli; cli()", *args,
+        sys.executable, "-c", PROGRAM, *args,
         "--threads", str(threads),
         "--vars", json.dumps({"timezone": settings.timezone, "schema_prefix": reads.schema_prefix,
                               **_of_its_time(settings.rules, reads), **variables}),
