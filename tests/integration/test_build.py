@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -122,7 +123,7 @@ def other_rules(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Function that copies the rule set with one text replaced in one file."""
 
     def make(file: str, old: str, new: str) -> Path:
-        folder = tmp_path / "rules"
+        folder = tmp_path / uuid.uuid4().hex
         shutil.copytree(Settings.load({}).rules, folder)
         path = folder / file
         text = path.read_text(encoding="utf-8")
@@ -284,8 +285,8 @@ def test_what_grew_equals_a_full_build_and_the_past_can_be_built_beside_it(first
     """A dossier that changed its day, one that changed the desk it was rated at, a deleted one, another one of nobody; a unit
     that left the register.
     """
-    settings, _ = first
-    past_batch, past = build(settings).as_of_batch, dump(settings)
+    settings, built = first
+    past_batch, past = built.as_of_batch, dump(settings)
     changed = [
         dossier("H2", "S1", "2026-10-09 10:00+07"),
         dossier("H3", "S2", "2026-10-08 16:00+07", receiving_unit_source_code="S1"),
@@ -307,16 +308,17 @@ def test_what_grew_equals_a_full_build_and_the_past_can_be_built_beside_it(first
     ]
     of_nobody = "select sum(record_count)::int from marts.late_data where unit_code = 'unknown'"
     assert query(settings, of_nobody) == [(2,)]
+    grown = dump(settings)
+    build(settings, full=True)
+    assert dump(settings) == grown
     load(settings, "unit_register", [], deleted=("U2",))
     assert build(settings).full_refresh
     assert query(settings, "select dossier_code, unit_code, point::int from facts.fct_a_timeliness order by 1") == [
         ("H2", "U1", 1), ("H3", None, 1),
     ]  # fmt: skip
     assert query(settings, "select distinct unit_code from marts.k_score") == [("U1",)]
-    now = dump(settings)
-    build(settings, full=True)
-    assert dump(settings) == now
 
+    now = dump(settings)
     scratch = build(settings, as_of=past_batch)
     assert scratch.schema_prefix == f"asof_{past_batch}_"
     assert dump(settings, scratch.schema_prefix) == past
@@ -353,26 +355,22 @@ def test_an_unknown_batch_is_refused(first: tuple[Settings, BuildResult]) -> Non
         build(first[0], as_of=999)
 
 
-@pytest.mark.parametrize(
-    ("parameter", "known", "unknown"),
-    [("k_equal", "undetermined", "maybe"), ("interlinked", "in_charge", "participants")],
-)
 def test_a_parameter_that_the_models_do_not_know_stops_the_build(
-    parameter: str,
-    known: str,
-    unknown: str,
-    first: tuple[Settings, BuildResult],
-    other_rules: Callable[..., Path],
+    first: tuple[Settings, BuildResult], other_rules: Callable[..., Path]
 ) -> None:
     settings, _ = first
-    changed = ("seeds/scoring_policy_parameter.csv", f"{parameter},{known}", f"{parameter},{unknown}")
-    wrong = replace(settings, rules=other_rules(*changed))
-    with pytest.raises(PermanentError) as refused:
-        build(wrong)
-    assert "dim_policy_parameter" in str(refused.value)
-    assert f"{parameter}_known" in str(refused.value)
-    assert "SQL as it ran" in str(refused.value)
-    assert query(settings, "select status from ops.build order by build_id desc limit 1") == [("failed",)]
+    for parameter, known, unknown in (
+        ("k_equal", "undetermined", "maybe"),
+        ("interlinked", "in_charge", "participants"),
+    ):
+        changed = ("seeds/scoring_policy_parameter.csv", f"{parameter},{known}", f"{parameter},{unknown}")
+        wrong = replace(settings, rules=other_rules(*changed))
+        with pytest.raises(PermanentError) as refused:
+            build(wrong)
+        assert "dim_policy_parameter" in str(refused.value)
+        assert f"{parameter}_known" in str(refused.value)
+        assert "SQL as it ran" in str(refused.value)
+        assert query(settings, "select status from ops.build order by build_id desc limit 1") == [("failed",)]
     assert build(settings).full_refresh  # the rule set is another one again
 
 

@@ -24,6 +24,7 @@ from hailong.warehouse import build as building
 from hailong.warehouse import increments
 from hailong.warehouse.build import BuildResult, build
 from hailong.warehouse.connect import connect
+from tests.integration.marts import built_beside
 from tests.integration.test_build import SCHEMAS, code, dump, query, unit
 
 pytestmark = pytest.mark.slow
@@ -400,10 +401,8 @@ def test_the_cases_are_hard_enough(grown: Grown) -> None:
 def test_increments_equal_full_builds(grown: Grown) -> None:
     """The newest state in place, every earlier one in scratch schemas."""
     for result, held in zip(grown.builds[:-1], grown.dumps[:-1], strict=True):
-        scratch = build(grown.settings, as_of=result.as_of_batch)
-        assert scratch.schema_prefix
-        assert _differences(dump(grown.settings, scratch.schema_prefix), held) == {}
-        building.drop_scratch(grown.settings, scratch.schema_prefix)
+        with built_beside(grown.settings, result.as_of_batch) as schema:
+            assert _differences(dump(grown.settings, schema.removesuffix("marts")), held) == {}
     assert build(grown.settings, full=True).full_refresh
     assert _differences(dump(grown.settings), grown.dumps[-1]) == {}
 

@@ -142,10 +142,17 @@ def sign(settings: Settings) -> str:
 
 
 @pytest.fixture(scope="module")
-def clean(new_warehouse: Callable[..., Settings], sandbox: object) -> Settings:
-    """The same road, undisturbed."""
+def loaded(new_warehouse: Callable[..., Settings], sandbox: object) -> Settings:
+    """Everything loaded, nothing built; the others are copies of it."""
     settings = new_warehouse(**sandbox.env)  # type: ignore[attr-defined]
     ingest_all(settings, sandbox)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def clean(new_warehouse: Callable[..., Settings], loaded: Settings, sandbox: object) -> Settings:
+    """The same road, undisturbed."""
+    settings = new_warehouse(loaded, **sandbox.env)  # type: ignore[attr-defined]
     run(settings, "build")
     sign(settings)
     run(settings, "publish", "--period", PERIOD, "--by", "engineer")
@@ -153,16 +160,14 @@ def clean(new_warehouse: Callable[..., Settings], sandbox: object) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def disturbed(new_warehouse: Callable[..., Settings], sandbox: object) -> Settings:
+def disturbed(new_warehouse: Callable[..., Settings], loaded: Settings, sandbox: object) -> Settings:
     """Loaded, and built or not, as the order of the tests will have it."""
-    settings = new_warehouse(**sandbox.env)  # type: ignore[attr-defined]
-    ingest_all(settings, sandbox)
-    return settings
+    return new_warehouse(loaded, **sandbox.env)  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
 def test_killed_load_leaves_nothing_and_the_next_one_loads_everything(
-    new_warehouse: Callable[..., Settings], sandbox: object, clean: Settings
+    new_warehouse: Callable[..., Settings], sandbox: object, loaded: Settings
 ) -> None:
     disturbed = new_warehouse(**sandbox.env)  # type: ignore[attr-defined]
     ingest_registers(disturbed)
@@ -177,7 +182,7 @@ def test_killed_load_leaves_nothing_and_the_next_one_loads_everything(
         assert batches and rows and bool(batches[0]) == bool(rows[0])  # all of it, or nothing
     assert kills > 0, "the load was never caught in the act"
     run(disturbed, "ingest", "dossier", *WINDOW)
-    assert dump(disturbed, RAW)["raw.dossier"] == dump(clean, RAW)["raw.dossier"]
+    assert dump(disturbed, RAW)["raw.dossier"] == dump(loaded, RAW)["raw.dossier"]
 
 
 def builds(settings: Settings) -> Counter[str]:

@@ -18,7 +18,7 @@ from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
-from tests.integration.marts import read_marts
+from tests.integration.marts import built_beside, read_marts
 from tests.oracle import feeds, rules
 from tests.oracle.agreement import MARTS, Marts, disagreements, oracle_rows, scorer_of
 from tests.oracle.book import Book
@@ -172,8 +172,8 @@ def test_other_policies_in_succession_equal_the_oracle(loaded: Loaded, tmp_path:
     shutil.copytree(loaded.settings.rules, folder, ignore=shutil.ignore_patterns("target", "logs"))
     rules.write_policies(folder / "seeds", SINCE_WHEN, CHANGES[shift:] + CHANGES[:shift])
     policies = rules.policies(folder / "seeds")
-    result = build(replace(loaded.settings, rules=folder), as_of=loaded.second_batch)
-    marts = read_marts(loaded.settings, f"{result.schema_prefix}marts")
+    with built_beside(replace(loaded.settings, rules=folder), loaded.second_batch, *MARTS) as schema:
+        marts = read_marts(loaded.settings, schema)
     assert {row["policy_id"] for row in marts["k_score"]} == {policy.policy_id for policy in policies}
     reports = all_differences(loaded.book, marts, rounds=2, policies=policies)
     assert not reports, "\n\n".join(reports)

@@ -283,7 +283,8 @@ def walk(road: Road) -> None:
 def said(road: Road, title: str, *arguments: str, status: int | None = 0, **env: str) -> str:
     code = "import logging; logging.basicConfig(level=logging.INFO); from hailong.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=PROJECT, env={**os.environ, **road.settings.env, **env},
+        [sys.executable, "-c", code, *arguments], cwd=PROJECT,
+        env={**os.environ, "DBT_LOG_LEVEL_FILE": "debug", **road.settings.env, **env},  # dbt's log is looked into as well
         capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert status is None or done.returncode == status, f"{title}: {done.stdout[-1500:]}\n{done.stderr[-3000:]}"

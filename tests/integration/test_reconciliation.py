@@ -20,6 +20,7 @@ from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
+from tests.integration.marts import built_beside
 
 pytestmark = pytest.mark.slow
 
@@ -153,10 +154,11 @@ def test_a_stale_mark_appears_with_a_quarantined_version_and_goes_with_the_next_
     batch(loaded_rows=1)
     build(night)
     assert marks() == []
-    build(night, as_of=unreadable)  # the past is as it was
-    prefix = f"asof_{unreadable}_"
-    with connect(night) as connection:
+    with (
+        built_beside(night, unreadable, "stale_record") as schema,
+        connect(night) as connection,
+    ):  # the past is as it was
         past = connection.execute(
-            sql.SQL("select record_key from {}").format(sql.Identifier(prefix + "marts", "stale_record"))
+            sql.SQL("select record_key from {}").format(sql.Identifier(schema, "stale_record"))
         ).fetchall()
     assert past == [(code,)]

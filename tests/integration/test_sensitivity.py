@@ -15,6 +15,7 @@ from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
+from tests.integration.marts import built_beside
 from tests.oracle import feeds, rules
 from tests.oracle.cases import SINCE, UNTIL, everything, periods
 from tests.oracle.compare import differences
@@ -132,9 +133,10 @@ def test_readings_of_other_policies_equal_the_oracle(loaded: Loaded, tmp_path: P
     folder = tmp_path / "rules"
     shutil.copytree(loaded.settings.rules, folder, ignore=shutil.ignore_patterns("target", "logs"))
     rules.write_policies(folder / "seeds", SINCE_WHEN, CHANGES)
-    result = build(replace(loaded.settings, rules=folder), as_of=loaded.second_batch)
-    world = replace(loaded.world, batches=loaded.world.batches[:2])
-    rows = compare(replace(loaded, world=world), rules.policies(folder / "seeds"), f"{result.schema_prefix}marts")
+    loaded = replace(loaded, world=replace(loaded.world, batches=loaded.world.batches[:2]))
+    under = replace(loaded.settings, rules=folder)
+    with built_beside(under, loaded.second_batch, "index_reading", "k_sensitivity") as schema:
+        rows = compare(loaded, rules.policies(folder / "seeds"), schema)
     assert {row["policy_id"] for row in rows} == {f"policy-{number}" for number in range(1, 6)}
 
 

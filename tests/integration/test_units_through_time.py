@@ -20,6 +20,7 @@ from hailong.extract.run import IngestResult, ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
+from tests.integration.marts import built_beside
 from tests.integration.test_oracle_agreement import newest_batch
 from tests.oracle import feeds, rules
 from tests.oracle.agreement import scorer_of
@@ -196,9 +197,9 @@ def test_other_policies_in_succession_equal_the_oracle(loaded: Loaded, tmp_path:
         {"missing_index": "rescale", "k_scale": "2", "b_population": "returned", "min_window_days": "3"},
     ]
     rules.write_policies(folder / "seeds", since, changes)
-    result = build(replace(loaded.settings, rules=folder), as_of=loaded.second_batch)
-    world = replace(loaded.world, batches=loaded.world.batches[:2])
-    found = compare(replace(loaded, world=world), rules.policies(folder / "seeds"), f"{result.schema_prefix}marts")
+    loaded = replace(loaded, world=replace(loaded.world, batches=loaded.world.batches[:2]))
+    with built_beside(replace(loaded.settings, rules=folder), loaded.second_batch, *MARTS) as schema:
+        found = compare(loaded, rules.policies(folder / "seeds"), schema)
     assert {"policy_changed", "indices_differ"} <= set(stops(found["trend"]))
 
 
