@@ -18,7 +18,7 @@ RUN /opt/venv/bin/pip install --disable-pip-version-check --no-cache-dir --quiet
     && /opt/venv/bin/pip check
 
 FROM ${BASE_IMAGE}
-ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+ENV PATH=/opt/hailong/bin:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1 \
     LANG=C.UTF-8 \
     AIRFLOW_HOME=/var/lib/airflow \
@@ -39,7 +39,13 @@ WORKDIR /opt/hailong
 # Code belongs to root and is compiled here: the services cannot change it, nor keep compiled files of it.
 ARG COMMIT=unknown
 ARG BUILD_DATE=unknown
-RUN python -m compileall -q dags expectations plugins sandbox \
+# The two commands that people run by `docker compose exec`, which knows nothing of an entry point, see what it makes.
+RUN mkdir bin \
+    && for name in airflow hailong; do \
+        printf '#!/bin/sh\nexec python -m hailong.server /opt/venv/bin/%s "$@"\n' "$name" > "bin/$name"; \
+    done \
+    && chmod 0755 bin/* \
+    && python -m compileall -q dags expectations plugins sandbox \
     && python -c "import hailong; print(f'{hailong.__version__}+${COMMIT}\n${BUILD_DATE}')" > VERSION
 LABEL org.opencontainers.image.title="Hài lòng" \
       org.opencontainers.image.revision="${COMMIT}" \

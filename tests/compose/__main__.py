@@ -180,6 +180,19 @@ class Day:
         listing = self.page("/hailong/", self.viewer, 200).text
         assert f"editions/{published['edition_id']}/" in listing and "data_docs/" in listing
         self.say("the viewer sees the edition's files and the Data Docs")
+        shown = by_hand("hailong", "explain", "--unit", "HCM.SN01", "--period", PERIOD)
+        assert PERIOD in shown, shown
+        assert PUBLISH in by_hand("airflow", "dags", "list", "--output", "plain")
+        self.say("commands by hand reach warehouse and Airflow")
+
+
+def by_hand(*command: str) -> str:
+    """Output of a command as the runbook has it: in the container that runs tasks."""
+    scheduler = subprocess.run(
+        ["docker", "ps", "--quiet", "--filter", "label=com.docker.compose.service=scheduler"],
+        check=True, capture_output=True, text=True,
+    ).stdout.split()[0]  # fmt: skip
+    return subprocess.run(["docker", "exec", scheduler, *command], check=True, capture_output=True, text=True).stdout
 
 
 def window(since: date, night: datetime, feed: str) -> dict[str, str]:

@@ -43,7 +43,9 @@ def test_addresses_are_put_together_whatever_a_password_holds() -> None:
     made = environment(GOOD)
     assert made["HAILONG_DSN"] == "postgresql://hailong:w%2F%40%3A%25@postgres:5432/hailong"
     assert made["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql+psycopg2://airflow:m@postgres:5432/airflow"
+    assert made["HAILONG_AIRFLOW_DSN"] == "postgresql://airflow:m@postgres:5432/airflow"
     assert made["AIRFLOW__CORE__FERNET_KEY"] == KEY
+    assert environment(made) == made  # once more by `docker compose exec`, inside what it made before
     assert made["AIRFLOW__FAB__COOKIE_SECURE"] == "True"
     assert not {"AIRFLOW_DB_PASSWORD", "HAILONG_DB_PASSWORD", "AIRFLOW_FERNET_KEY"} & set(made)
     assert not any("CELERY" in name for name in made)

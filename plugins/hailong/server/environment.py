@@ -21,7 +21,7 @@ from hailong.settings import Settings
 SECRETS = (
     "POSTGRES_PASSWORD", "HAILONG_DB_PASSWORD", "AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY",
     "AIRFLOW_JWT_SECRET", "REDIS_PASSWORD", "HAILONG_PSEUDONYM_KEY", "HAILONG_SMTP_URL", "HAILONG_WEBHOOK_KEY",
-    "HAILONG_OIDC_CLIENT_SECRET",
+    "HAILONG_OIDC_CLIENT_SECRET", "HAILONG_BACKUP_OPTIONS",
 )  # fmt: skip
 SOURCE_SECRET = re.compile(r"HAILONG_SOURCE_[A-Z_]+_(URL|TOKEN|OPTIONS)")
 KEYS = ("AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY", "AIRFLOW_JWT_SECRET")
@@ -82,6 +82,7 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
         found["HAILONG_DSN"] = database(WAREHOUSE, password)
     if password := found.pop("AIRFLOW_DB_PASSWORD", ""):
         found |= airflow(found, password)
+        found["HAILONG_AIRFLOW_DSN"] = database(METADATA, password)  # for those who look at it from our side
     for name in (*KEYS, "REDIS_PASSWORD"):  # under Airflow's own names from here on
         found.pop(name, None)
     return found
