@@ -624,7 +624,8 @@ def status(
 @app.command(epilog=example("hailong metrics --out /var/lib/node_exporter/hailong.prom"))
 def metrics(
     out_path: Annotated[
-        Path | None, typer.Option("--out", help="A file NAME.prom of the node exporter, put in place whole; default stdout.")
+        Path | None,
+        typer.Option("--out", help="A file NAME.prom of the node exporter, put in place whole; default stdout."),
     ] = None,
 ) -> None:
     """Age of feeds, quarantine, builds, gate, findings and days to the deadline, for Prometheus."""
@@ -635,7 +636,9 @@ def metrics(
         out.print(text(settings), markup=False, highlight=False, soft_wrap=True, end="")
         return
     if out_path.suffix != ".prom" or not out_path.parent.is_dir():
-        raise UsageError(f"--out {out_path}: a file of an existing folder, and its name ends in .prom, or nobody reads it")
+        raise UsageError(
+            f"--out {out_path}: a file of an existing folder, and its name ends in .prom, or nobody reads it"
+        )
     write(settings, out_path)
 
 
