@@ -155,8 +155,6 @@ def make_database(
                 role, sql.SQL(options), sql.Literal(verifier)
             )
         )
-        if connection.info.server_version >= 160000:  # who makes a role may take it, as was so before without asking
-            connection.execute(sql.SQL("alter role {} set createrole_self_grant = 'set, inherit'").format(role))
         if not connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
             connection.execute(sql.SQL("create database {} owner {}").format(role, role))
         connection.execute(sql.SQL("revoke all on database {} from public").format(role))
