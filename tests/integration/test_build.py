@@ -374,15 +374,20 @@ def test_a_parameter_that_the_models_do_not_know_stops_the_build(
     assert build(settings).full_refresh  # the rule set is another one again
 
 
-def test_a_model_that_does_not_parse_is_told_plainly(
+def test_a_model_that_does_not_parse_is_told_plainly_and_drops_nothing(
     first: tuple[Settings, BuildResult], other_rules: Callable[..., Path]
 ) -> None:
     settings, _ = first
     wrong = replace(
         settings, rules=other_rules("models/core/dim_unit.sql", "stg_register__unit", "stg_register__units")
     )
+    counted = "select count(*) from marts.k_score"
+    with connect(settings) as connection:
+        before = connection.execute(counted).fetchone()
     with pytest.raises(PermanentError, match="stg_register__units"):
         build(wrong)
+    with connect(settings) as connection:
+        assert connection.execute(counted).fetchone() == before, "what stood was dropped for rules that make nothing"
     build(settings)
 
 

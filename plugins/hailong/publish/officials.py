@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import Period, parse_period
 from hailong.publish.report import words
-from hailong.publish.report.xlsx import FORMATS, finish, paged
+from hailong.publish.report.xlsx import Column, Tables
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
@@ -99,38 +99,30 @@ def read(settings: Settings, period: Period, unit_code: str) -> Scores:
         return Scores(period, unit_code, officials, coverage, cursor.execute(SHEETS, asked).fetchall())
 
 
-@dataclass(frozen=True)
-class _Column:
-    title: str
-    width: float
-    style: str
-    value: Callable[[Row], Any]
-
-
 def _c(name: str) -> Callable[[Row], Any]:
     """C as it is told: what is withheld is not shown, whatever stands in the row."""
     return lambda row: row[name] if row["c_withheld_because"] is None else None
 
 
 OFFICIALS = (
-    _Column("Mã thay tên", 72, "text", lambda r: r["official"]),
-    _Column("Khóa năm", 9, "centre", lambda r: r["key_id"]),
-    _Column("Hồ sơ (A)", 10, "integer", lambda r: r["a_dossiers"]),
-    _Column("A", 9, "index", lambda r: r["a"]),
-    _Column("Hồ sơ (B)", 10, "integer", lambda r: r["b_dossiers"]),
-    _Column("B", 9, "index", lambda r: r["b"]),
-    _Column("Lượt đánh giá", 10, "integer", _c("c_ratings")),
-    _Column("C", 9, "index", _c("c")),
-    _Column("Vì sao không nêu C", 44, "text", lambda r: words.named(words.WITHHELD, r["c_withheld_because"])),
+    Column.plain("Mã thay tên", 72, "text", lambda r: r["official"]),
+    Column.plain("Khóa năm", 9, "centre", lambda r: r["key_id"]),
+    Column.plain("Hồ sơ (A)", 10, "integer", lambda r: r["a_dossiers"]),
+    Column.plain("A", 9, "index", lambda r: r["a"]),
+    Column.plain("Hồ sơ (B)", 10, "integer", lambda r: r["b_dossiers"]),
+    Column.plain("B", 9, "index", lambda r: r["b"]),
+    Column.plain("Lượt đánh giá", 10, "integer", _c("c_ratings")),
+    Column.plain("C", 9, "index", _c("c")),
+    Column.plain("Vì sao không nêu C", 44, "text", lambda r: words.named(words.WITHHELD, r["c_withheld_because"])),
 )
 EVALUATIONS = (
-    _Column("Mã thay tên", 72, "text", lambda r: r["official"]),
-    _Column("Bộ phận", 26, "text", lambda r: r["sub_unit_name"]),
-    _Column("Xếp loại", 14, "text", lambda r: r["grade_code"]),
-    _Column("Điểm", 10, "count", lambda r: r["score"]),
-    _Column("Tối đa", 10, "count", lambda r: r["max_score"]),
-    _Column("Tỷ lệ", 10, "share", lambda r: r["share"]),
-    _Column("Ngày đánh giá", 13, "centre", lambda r: r["evaluated_on"] and words.day(r["evaluated_on"])),
+    Column.plain("Mã thay tên", 72, "text", lambda r: r["official"]),
+    Column.plain("Bộ phận", 26, "text", lambda r: r["sub_unit_name"]),
+    Column.plain("Xếp loại", 14, "text", lambda r: r["grade_code"]),
+    Column.plain("Điểm", 10, "count", lambda r: r["score"]),
+    Column.plain("Tối đa", 10, "count", lambda r: r["max_score"]),
+    Column.plain("Tỷ lệ", 10, "share", lambda r: r["share"]),
+    Column.plain("Ngày đánh giá", 13, "centre", lambda r: r["evaluated_on"] and words.day(r["evaluated_on"])),
 )
 
 
@@ -148,20 +140,22 @@ def write(scores: Scores, path: Path) -> None:
         writer = _Writer(book, scores)
         writer.basis()
         writer.table(
-            "Cán bộ", "Chỉ số A, B, C theo người được giao hồ sơ",
+            writer.sheet("Cán bộ"), "Chỉ số A, B, C theo người được giao hồ sơ",
             "“—”: không có giá trị, không phải là 0. Mã thay tên chỉ cơ quan giữ bảng khóa mới tra được.",
             OFFICIALS, scores.officials,
         )  # fmt: skip
         writer.table(
-            "Đánh giá nội bộ", "Đánh giá của thủ trưởng đối với từng người (Điều 5 khoản 2)", "Theo phiếu đã gửi cho kỳ này.",
+            writer.sheet("Đánh giá nội bộ"), "Đánh giá của thủ trưởng đối với từng người (Điều 5 khoản 2)",
+            "Theo phiếu đã gửi cho kỳ này.",
             EVALUATIONS, scores.evaluations,
         )  # fmt: skip
 
 
-class _Writer:
+class _Writer(Tables):
     def __init__(self, book: Any, scores: Scores) -> None:
-        self.book, self.scores = book, scores
-        self.formats = {name: book.add_format(options) for name, options in FORMATS.items()}
+        footer = f"{scores.period.code} · {scores.unit_code} · chỉ dành cho thủ trưởng"
+        super().__init__(book, of=scores.unit_code, footer=footer)
+        self.scores = scores
 
     def basis(self) -> None:
         """Whose file it is, who may read it, and what the figures rest on."""
@@ -200,33 +194,6 @@ class _Writer:
             sheet.write_string(row, 0, label, self.formats["bold"])
             sheet.write_string(row, 1, value, self.formats["plain"])
         sheet.print_area(0, 0, len(facts) + 1, 1)
-
-    def table(self, name: str, title: str, note: str, columns: Sequence[_Column], rows: Sequence[Row]) -> None:
-        sheet, last, top = self.sheet(name), len(columns) - 1, 2
-        sheet.merge_range(0, 0, 0, last, f"{title} — {self.scores.unit_code}", self.formats["sheet"])
-        sheet.merge_range(1, 0, 1, last, note, self.formats["note"])
-        sheet.set_row(top, 34)
-        for number, column in enumerate(columns):
-            sheet.set_column(number, number, column.width)
-            sheet.write_string(top, number, column.title, self.formats["head"])
-        for line, row in enumerate(rows, start=top + 1):
-            for number, column in enumerate(columns):
-                self.put(sheet, line, number, column.value(row), column.style)
-        bottom = top + max(len(rows), 1)
-        if not rows:
-            sheet.merge_range(bottom, 0, bottom, last, "Không có dòng nào", self.formats["empty"])
-        finish(sheet, top, bottom, last)
-
-    def put(self, sheet: Any, row: int, column: int, value: Any, style: str) -> None:
-        if value is None or value == "":
-            sheet.write_string(row, column, words.NONE, self.formats["empty"])
-        elif isinstance(value, str):
-            sheet.write_string(row, column, value, self.formats[style])
-        else:
-            sheet.write_number(row, column, float(value), self.formats[style])
-
-    def sheet(self, name: str) -> Any:
-        return paged(self.book, name, f"{self.scores.period.code} · {self.scores.unit_code} · chỉ dành cho thủ trưởng")
 
 
 SPLIT = "Kỳ có hai khóa: một người có thể đứng ở hai dòng"

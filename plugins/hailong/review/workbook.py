@@ -8,9 +8,8 @@ The same state of the warehouse gives the same bytes: no clock, no order but the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time
+from collections.abc import Sequence
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from hailong.contracts import load_contracts
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import Period, code_before, parse_period
 from hailong.publish.report import words as said
-from hailong.publish.report.xlsx import CELL, FORMATS, finish, paged
+from hailong.publish.report.xlsx import CELL, Column, Tables, finish
 from hailong.review import ROLE, owners
 from hailong.review.records import Dispute, Record, Review, read
 from hailong.settings import Settings
@@ -84,44 +83,37 @@ def write(review: Review, path: Path) -> None:
         _Writer(book, review).write()
 
 
-@dataclass(frozen=True)
-class _Column:
-    title: str
-    width: float
-    style: str
-    value: Callable[[Any], Any]
-
-
 RECORDS = (
-    _Column("Nguồn dữ liệu", 18, "text", lambda r: r.feed or "(toàn kho)"),
-    _Column("Mã kiểm tra", 26, "text", lambda r: r.rule),
-    _Column("Mã đơn vị", 14, "text", lambda r: r.unit_code),
-    _Column("Đơn vị", 30, "text", lambda r: r.unit_name),
-    _Column("Mã hồ sơ, bản ghi", 30, "text", lambda r: r.key),
-    _Column("Sai ở đâu", 46, "text", lambda r: r.wrong),
-    _Column("Cần làm gì", 42, "text", lambda r: r.todo),
-    _Column("Ngày tính", 12, "day", lambda r: r.on),
-    _Column("Phát hiện từ", 12, "day", lambda r: r.since),
+    Column.plain("Nguồn dữ liệu", 18, "text", lambda r: r.feed or "(toàn kho)"),
+    Column.plain("Mã kiểm tra", 26, "text", lambda r: r.rule),
+    Column.plain("Mã đơn vị", 14, "text", lambda r: r.unit_code),
+    Column.plain("Đơn vị", 30, "text", lambda r: r.unit_name),
+    Column.plain("Mã hồ sơ, bản ghi", 30, "text", lambda r: r.key),
+    Column.plain("Sai ở đâu", 46, "text", lambda r: r.wrong),
+    Column.plain("Cần làm gì", 42, "text", lambda r: r.todo),
+    Column.plain("Ngày tính", 12, "day", lambda r: r.on),
+    Column.plain("Phát hiện từ", 12, "day", lambda r: r.since),
 )
 DISPUTES = (
-    _Column("Số khiếu nại", 20, "text", lambda d: d.dispute_id),
-    _Column("Nguồn dữ liệu", 16, "text", lambda d: d.feed),
-    _Column("Mã đơn vị", 14, "text", lambda d: d.unit_code),
-    _Column("Đơn vị khiếu nại", 30, "text", lambda d: d.unit_name),
-    _Column("Mã hồ sơ, bản ghi", 30, "text", lambda d: d.key),
-    _Column("Lý do", 18, "text", lambda d: d.reason),
-    _Column("Ngày gửi", 12, "day", lambda d: d.raised_on),
-    _Column("Bản ghi", 24, "text", lambda d: d.record),
-    _Column("Kết luận", 20, "text", lambda d: d.state),
-    _Column("Mã kết luận", 14, "text", lambda d: d.decision),
-    _Column("Ngày kết luận", 13, "day", lambda d: d.decided_on),
+    Column.plain("Số khiếu nại", 20, "text", lambda d: d.dispute_id),
+    Column.plain("Nguồn dữ liệu", 16, "text", lambda d: d.feed),
+    Column.plain("Mã đơn vị", 14, "text", lambda d: d.unit_code),
+    Column.plain("Đơn vị khiếu nại", 30, "text", lambda d: d.unit_name),
+    Column.plain("Mã hồ sơ, bản ghi", 30, "text", lambda d: d.key),
+    Column.plain("Lý do", 18, "text", lambda d: d.reason),
+    Column.plain("Ngày gửi", 12, "day", lambda d: d.raised_on),
+    Column.plain("Bản ghi", 24, "text", lambda d: d.record),
+    Column.plain("Kết luận", 20, "text", lambda d: d.state),
+    Column.plain("Mã kết luận", 14, "text", lambda d: d.decision),
+    Column.plain("Ngày kết luận", 13, "day", lambda d: d.decided_on),
 )
 
 
-class _Writer:
+class _Writer(Tables):
     def __init__(self, book: Any, review: Review) -> None:
-        self.book, self.review = book, review
-        self.formats = {name: book.add_format(options) for name, options in (FORMATS | {"day": DAY}).items()}
+        of = f"{review.owner}, {said.period_name(review.period.code).lower()}"
+        super().__init__(book, of=of, footer=f"Kỳ {review.period.code} · {review.owner}", day=DAY)
+        self.review = review
 
     def write(self) -> None:
         self.summary()
@@ -129,13 +121,13 @@ class _Writer:
         for number, start in enumerate(range(0, max(len(records), 1), MOST), start=1):
             name = "Cần sửa" if number == 1 else f"Cần sửa ({number})"
             self.table(
-                name, "Bản ghi cần sửa tại hệ thống nguồn",
+                self.sheet(name), "Bản ghi cần sửa tại hệ thống nguồn",
                 "Không có thông tin cá nhân. Bản ghi đã sửa được đọc lại trong đêm và không còn ở đây lần sau.",
                 RECORDS, records[start : start + MOST],
             )  # fmt: skip
         disputes: Sequence[Dispute] = self.review.disputes
         self.table(
-            "Khiếu nại", "Khiếu nại của các đơn vị về bản ghi của nguồn",
+            self.sheet("Khiếu nại"), "Khiếu nại của các đơn vị về bản ghi của nguồn",
             "Khiếu nại không tự làm đổi số liệu: nguồn sửa bản ghi thì số liệu mới đổi.", DISPUTES, disputes,
         )  # fmt: skip
 
@@ -176,32 +168,3 @@ class _Writer:
             row += 1
             sheet.merge_range(row, 0, row, last, "Không có dòng nào", formats["empty"])
         finish(sheet, top, row, last)
-
-    def table(self, name: str, title: str, note: str, columns: Sequence[_Column], rows: Sequence[Any]) -> None:
-        sheet, last = self.sheet(name), len(columns) - 1
-        heading = f"{title} — {self.review.owner}, {said.period_name(self.review.period.code).lower()}"
-        sheet.merge_range(0, 0, 0, last, heading, self.formats["sheet"])
-        sheet.merge_range(1, 0, 1, last, note, self.formats["note"])
-        top = 2
-        sheet.set_row(top, 34)
-        for number, column in enumerate(columns):
-            sheet.set_column(number, number, column.width)
-            sheet.write_string(top, number, column.title, self.formats["head"])
-        for line, row in enumerate(rows, start=top + 1):
-            for number, column in enumerate(columns):
-                self.put(sheet, line, number, column.value(row), column.style)
-        bottom = top + max(len(rows), 1)
-        if not rows:
-            sheet.merge_range(bottom, 0, bottom, last, "Không có dòng nào", self.formats["empty"])
-        finish(sheet, top, bottom, last)
-
-    def put(self, sheet: Any, row: int, column: int, value: Any, style: str) -> None:
-        if value is None or value == "":
-            sheet.write_string(row, column, said.NONE, self.formats["empty"])
-        elif isinstance(value, date):
-            sheet.write_datetime(row, column, datetime.combine(value, time()), self.formats[style])
-        else:
-            sheet.write_string(row, column, value, self.formats[style])
-
-    def sheet(self, name: str) -> Any:
-        return paged(self.book, name, f"Kỳ {self.review.period.code} · {self.review.owner}")

@@ -80,6 +80,8 @@ def build(
         tell(f"build {build_id}: batches up to {as_of_batch}, rule set {sha256[:12]}, {told}")
         try:
             if since is None:
+                if not prefix and _stands_by_other_rules(connection, sha256):
+                    dbt.run(settings, ["parse"], dbt.Reads(as_of_batch))  # one that cannot be read drops nothing
                 drop_tables(connection, prefix)
             else:
                 touched = increments.touch(connection, since, as_of_batch)
@@ -217,6 +219,14 @@ def _prefix(connection: psycopg.Connection, as_of_batch: int) -> str:
         "select coalesce(max(as_of_batch), 0) from ops.build where status = 'succeeded'"
     ).fetchone()[0]  # type: ignore[index]
     return f"asof_{as_of_batch}_" if as_of_batch < held else ""
+
+
+def _stands_by_other_rules(connection: psycopg.Connection, sha256: str) -> bool:
+    """Whether the real tables were last made by another rule set than this one."""
+    row = connection.execute(
+        "select rules_sha256 from ops.build where schema_prefix = '' and status = 'succeeded' order by build_id desc limit 1"
+    ).fetchone()
+    return row is not None and row[0] != sha256
 
 
 def _start(

@@ -9,6 +9,7 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -75,6 +76,16 @@ class Column:
     width: float
     show: Callable[[Any], tuple[Any, str]]
 
+    @classmethod
+    def plain(cls, title: str, width: float, style: str, value: Callable[[Any], Any]) -> Column:
+        """Every cell in one style; an empty text is no value."""
+
+        def show(row: Any) -> tuple[Any, str]:
+            found = value(row)
+            return None if found == "" else found, style
+
+        return cls(title, width, show)
+
 
 def write(report: Report, path: Path) -> None:
     """Write the workbook of an edition."""
@@ -125,14 +136,71 @@ def finish(sheet: Any, top: int, bottom: int, last: int) -> None:
     sheet.print_area(0, 0, bottom, last)
 
 
-class Writer:
+class Tables:
+    """Sheets with a table each. `of` says whose and of when they are, `footer` the same on every printed page."""
+
+    def __init__(self, book: Any, of: str, footer: str, **formats: Format) -> None:
+        self.book, self.of, self.footer = book, of, footer
+        self.formats = {name: book.add_format(options) for name, options in (FORMATS | formats).items()}
+
+    def sheet(self, name: str) -> Any:
+        return paged(self.book, name, self.footer)
+
+    def table(
+        self,
+        sheet: Any,
+        title: str,
+        note: str,
+        columns: Sequence[Column],
+        rows: Sequence[Any],
+        absent: str = "Không có dòng nào",
+    ) -> tuple[int, int]:
+        """A table with a frozen, repeated, filtered header; its first and last row of data."""
+        sheet.write_string(0, 0, f"{title} — {self.of}", self.formats["sheet"])
+        sheet.merge_range(1, 0, 1, len(columns) - 1, note, self.formats["note"])
+        width = sum(column.width for column in columns)
+        sheet.set_row(1, 16 * _wrapped(note, width))
+        top = 2
+        sheet.set_row(top, 34)
+        for number, column in enumerate(columns):
+            sheet.set_column(number, number, column.width)
+            sheet.write_string(top, number, column.title, self.formats["head"])
+        for line, row in enumerate(rows, start=top + 1):
+            cells = [column.show(row) for column in columns]
+            for number, cell in enumerate(cells):
+                self.put(sheet, line, number, cell)
+            sheet.set_row(line, 15.5 * _lines(cells, columns))
+        last = max(top + len(rows), top + 1)
+        if not rows:
+            sheet.merge_range(last, 0, last, len(columns) - 1, absent, self.formats["empty"])
+        finish(sheet, top, last, len(columns) - 1)
+        return top + 1, last
+
+    def put(self, sheet: Any, row: int, column: int, cell: tuple[Any, Any]) -> None:
+        value, style = cell
+        form = self.formats[style] if isinstance(style, str) else style
+        if value is None:
+            sheet.write_string(row, column, words.NONE, self.formats["empty"])
+        elif isinstance(value, str):
+            sheet.write_string(row, column, value, form)
+        elif isinstance(value, date):
+            sheet.write_datetime(row, column, datetime.combine(value, time()), form)
+        else:
+            sheet.write_number(row, column, float(value), form)
+
+
+class Writer(Tables):
     """One workbook of one edition."""
 
     def __init__(self, book: Any, report: Report) -> None:
-        self.book = book
+        header = report.header
+        super().__init__(
+            book,
+            of=f"{words.period_name(header.period_code)}, ấn bản {header.edition_id}",
+            footer=f"Ấn bản {header.edition_id} · SHA-256 {header.content_sha256[:16]}…",
+        )
         self.report = report
         self.say = Phrases(report)
-        self.formats = {name: book.add_format(options) for name, options in FORMATS.items()}
 
     def write(self) -> None:
         self.overview()
@@ -503,60 +571,10 @@ class Writer:
 
     # -- pieces ---------------------------------------------------------------------------------------------------
 
-    def sheet(self, name: str) -> Any:
-        header = self.report.header
-        return paged(self.book, name, f"Ấn bản {header.edition_id} · SHA-256 {header.content_sha256[:16]}…")
-
     def heading(self, sheet: Any, row: int, title: str) -> int:
         sheet.merge_range(row, 0, row, 9, title, self.formats["section"])
         sheet.set_row(row, 22)
         return row + 1
-
-    def table(
-        self,
-        sheet: Any,
-        title: str,
-        note: str,
-        columns: Sequence[Column],
-        rows: Sequence[Any],
-        absent: str = "Không có dòng nào",
-    ) -> tuple[int, int]:
-        """A table with a frozen, repeated, filtered header; its first and last row of data."""
-        header = self.report.header
-        sheet.write_string(
-            0,
-            0,
-            f"{title} — {words.period_name(header.period_code)}, ấn bản {header.edition_id}",
-            self.formats["sheet"],
-        )
-        sheet.merge_range(1, 0, 1, len(columns) - 1, note, self.formats["note"])
-        width = sum(column.width for column in columns)
-        sheet.set_row(1, 16 * _wrapped(note, width))
-        top = 2
-        sheet.set_row(top, 34)
-        for number, column in enumerate(columns):
-            sheet.set_column(number, number, column.width)
-            sheet.write_string(top, number, column.title, self.formats["head"])
-        for line, row in enumerate(rows, start=top + 1):
-            cells = [column.show(row) for column in columns]
-            for number, cell in enumerate(cells):
-                self.put(sheet, line, number, cell)
-            sheet.set_row(line, 15.5 * _lines(cells, columns))
-        last = max(top + len(rows), top + 1)
-        if not rows:
-            sheet.merge_range(last, 0, last, len(columns) - 1, absent, self.formats["empty"])
-        finish(sheet, top, last, len(columns) - 1)
-        return top + 1, last
-
-    def put(self, sheet: Any, row: int, column: int, cell: tuple[Any, Any]) -> None:
-        value, style = cell
-        form = self.formats[style] if isinstance(style, str) else style
-        if value is None:
-            sheet.write_string(row, column, words.NONE, self.formats["empty"])
-        elif isinstance(value, str):
-            sheet.write_string(row, column, value, form)
-        else:
-            sheet.write_number(row, column, float(value), form)
 
     def k(self, k: Decimal | None, bold: bool = False) -> tuple[Any, Any]:
         """K in bold with as many decimals as it needs not to look like the threshold."""
