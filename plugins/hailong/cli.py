@@ -664,7 +664,8 @@ def backup(
 ) -> None:
     """Keep what cannot be made again: raw, ledger, findings, editions, landing folders, rule sets. No key and no password.
 
-    Loads and builds may go on meanwhile. Contents that are there already are not written again.
+    Loads and builds may go on meanwhile; a replay or purge waits until the tables are copied.
+    Contents that are there already are not written again.
     """
     settings = Settings.load()
     if verify_at:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,13 +23,16 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from hailong import backup, notify
+from hailong import backup, notify, publish
 from hailong.contracts import FileDrop, SqlView, load_contracts
 from hailong.errors import HailongError
 from hailong.extract import privacy
 from hailong.extract.http import SKEW_SECONDS
 from hailong.extract.storage import drop_address
+from hailong.load import loader
+from hailong.review import findings
 from hailong.settings import Settings
+from hailong.warehouse import build, migrations
 from hailong.warehouse.connect import airflow_uri, connect, where
 from hailong.warehouse.embedded import Embedded
 from hailong.warehouse.migrations import migration_files
@@ -50,7 +54,10 @@ DISK_WARNING, DISK_PROBLEM = 10, 2  # GB free
 OLD_BACKUP, VERY_OLD_BACKUP = timedelta(hours=26), timedelta(hours=72)
 PATIENCE = timedelta(hours=2)  # a night's load or build holds its lock for less
 IDLE = timedelta(minutes=15)
-LOCKS = {104_000: "migrate", 104_001: "load", 104_002: "build", 104_006: "state beside", backup.LOCK: "backup"}
+LOCKS = {
+    migrations.LOCK: "migrate", loader.LOCK: "load", build.LOCK: "build", build.LOCK_BESIDE: "state beside",
+    findings.LOCK: "findings", publish.LOCK: "publish", notify.LOCK: "notify", backup.LOCK: "backup",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -392,27 +399,26 @@ def airflow(looks: Looks) -> Iterator[Said]:
 
 
 def sources(looks: Looks) -> Iterator[Said]:
-    settings = looks.settings
-    systems = {(c.connector.system, _kind(c.connector)) for c in load_contracts(settings.contracts).values()}
+    systems = {(c.connector.system, _kind(c.connector)) for c in load_contracts(looks.settings.contracts).values()}
     for system, kind in sorted(systems):
-        name = f"source {system}"
-        variable = f"HAILONG_SOURCE_{system.upper()}_{'DROP' if kind == 'drop' else 'URL'}"
-        if kind == "drop":
-            address = drop_address(settings, system)
-            if "://" not in address and not Path(address).is_dir():
-                yield Said(name, "warning", f"its folder {address} is not there", f"make it, or set {variable}")
-            else:
-                yield Said(
-                    name, "ok", "files are dropped where a folder is" if "://" not in address else "a remote folder"
-                )
-        elif not settings.env.get(variable):
-            yield Said(
-                name, "warning", "no address here", f"set {variable}, unless Airflow's connection {system} has it"
-            )
-        elif kind == "sql":
-            yield _database(name, variable, settings.env[variable])
+        yield from _safely(f"source {system}", partial(_source, system=system, kind=kind), looks)
+
+
+def _source(looks: Looks, system: str, kind: str) -> Iterator[Said]:
+    settings, name = looks.settings, f"source {system}"
+    variable = f"HAILONG_SOURCE_{system.upper()}_{'DROP' if kind == 'drop' else 'URL'}"
+    if kind == "drop":
+        address = drop_address(settings, system)
+        if "://" not in address and not Path(address).is_dir():
+            yield Said(name, "warning", f"its folder {address} is not there", f"make it, or set {variable}")
         else:
-            yield from _service(looks, name, variable, settings.source(system).url)
+            yield Said(name, "ok", "files are dropped where a folder is" if "://" not in address else "a remote folder")
+    elif not settings.env.get(variable):
+        yield Said(name, "warning", "no address here", f"set {variable}, unless Airflow's connection {system} has it")
+    elif kind == "sql":
+        yield _database(name, variable, settings.env[variable])
+    else:
+        yield from _service(looks, name, variable, settings.source(system).url)
 
 
 def _kind(connector: object) -> str:
@@ -423,9 +429,9 @@ def _service(looks: Looks, name: str, variable: str, url: str) -> Iterator[Said]
     """Any answer will do: whether the token is right only a read tells."""
     try:
         answer = httpx.get(url, timeout=looks.timeout)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         then = f"ask its owner; check {variable}, the proxy (HTTPS_PROXY, NO_PROXY) and the certificates"
-        yield Said(name, "problem", f"no answer from {httpx.URL(url).host} ({type(error).__name__})", then)
+        yield Said(name, "problem", f"no answer ({type(error).__name__})", then)
         return
     if answer.status_code >= 500:
         yield Said(name, "warning", f"it answers {answer.status_code}", "ask its owner; a read tries again by itself")
@@ -445,11 +451,12 @@ def _database(name: str, variable: str, url: str) -> Said:
     import sqlalchemy as sa
     from sqlalchemy import exc
 
+    from hailong.extract.sql import engine_of
+
     try:
-        engine = sa.create_engine(url)
-        with engine.connect() as connection:
+        with engine_of(name, variable, url).connect() as connection:
             connection.execute(sa.text("select 1"))
-    except (exc.SQLAlchemyError, ImportError) as error:  # their texts quote the address
+    except exc.SQLAlchemyError as error:  # its text quotes the address
         return Said(name, "problem", f"no connection ({type(error).__name__})", f"ask its owner; check {variable}")
     return Said(name, "ok", "it answers")
 

@@ -73,7 +73,7 @@ class Settings:
                 "or start the sandbox with `hailong sandbox serve`, which prints both"
             )
         if not url.startswith(("http://", "https://")):
-            raise UsageError(f"{name} is not an http(s) address: {url!r}")
+            raise UsageError(f"{name} is not an http(s) address")  # not quoted: it may hold a password
         return Source(url.rstrip("/"), self.env.get(f"{name[:-4]}_TOKEN", ""))
 
     @cached_property

@@ -13,15 +13,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import psycopg
 import pyarrow as pa
 import pytest
 from psycopg import sql
 
-from hailong.backup import KEPT, LEFT, LOCK, SCHEMAS
+from hailong.backup import KEPT, LEFT, LOCK, NOTES, SCHEMAS
 from hailong.backup import manifest as manifests
 from hailong.backup import restore as restoring
 from hailong.backup.restore import check, restore
@@ -46,6 +48,7 @@ from tests.conftest import PSEUDONYM_KEYS, database, on_database, settings_for
 from tests.integration.conftest import serving
 from tests.integration.fake_source import FakeSource, code_file, dossier, fetch, rows, told
 from tests.integration.test_cli import refused, run
+from tests.integration.test_connectors import FileService
 from tests.integration.test_kill import PROJECT
 from tests.integration.test_publish import PERIOD, SINCE, UNTIL, gate_says
 from tests.integration.test_verify import copy
@@ -340,15 +343,65 @@ def test_a_server_of_another_version_takes_it_from_a_login_that_is_no_administra
         assert backup(target, str(kept.copy(tmp_path))).stored == 0
 
 
-def test_every_storage_that_fsspec_reaches_is_a_place(kept: Kept, elsewhere: Callable[..., Settings]) -> None:
-    place = f"memory://kept-{uuid.uuid4().hex}/warehouse"
-    loaded = kept.warehouse
-    first = backup(loaded, place)
-    assert first.stored > 0 and backup(loaded, place).stored == 0
-    target = elsewhere()
-    restore(target, place)
-    assert everything(target) == everything(loaded)
-    assert not list((loaded.home / "backup").iterdir()) and check(loaded, place).wrong == ()
+class _Shelf(paramiko.SFTPServerInterface):
+    """A folder of this machine behind SFTP, to be written to."""
+
+    def __init__(self, door: Any, service: FileService) -> None:
+        super().__init__(door)
+
+    def list_folder(self, path: str) -> Any:
+        if not Path(path).is_dir():
+            return paramiko.SFTP_NO_SUCH_FILE
+        return [paramiko.SFTPAttributes.from_stat(each.stat(), each.name) for each in Path(path).iterdir()]
+
+    def stat(self, path: str) -> Any:
+        if not Path(path).exists():
+            return paramiko.SFTP_NO_SUCH_FILE
+        return paramiko.SFTPAttributes.from_stat(Path(path).stat(), Path(path).name)
+
+    lstat = stat
+
+    def open(self, path: str, flags: int, attr: Any) -> Any:
+        handle = paramiko.SFTPHandle(flags)
+        opened = os.fdopen(os.open(path, flags, 0o600), "rb" if flags & os.O_WRONLY == 0 else "wb")
+        handle.readfile = handle.writefile = opened  # type: ignore[attr-defined]
+        return handle
+
+    def remove(self, path: str) -> int:
+        Path(path).unlink()
+        return paramiko.SFTP_OK
+
+    def posix_rename(self, oldpath: str, newpath: str) -> int:
+        Path(oldpath).replace(newpath)
+        return paramiko.SFTP_OK
+
+    def mkdir(self, path: str, attr: Any) -> int:
+        Path(path).mkdir()
+        return paramiko.SFTP_OK
+
+
+@pytest.mark.parametrize("kind", ["memory", "sftp"])
+def test_storages_that_fsspec_reaches_are_places(
+    kept: Kept, elsewhere: Callable[..., Settings], tmp_path: Path, kind: str
+) -> None:
+    place, loaded, service = f"memory://kept-{uuid.uuid4().hex}/warehouse", kept.warehouse, None
+    if kind == "sftp":
+        service = FileService(tmp_path, _Shelf)
+        place = f"sftp://reader@127.0.0.1{tmp_path}/kept"
+        options = service.env()["HAILONG_SOURCE_UNIT_OFFICE_OPTIONS"]
+        loaded = replace(loaded, env={**loaded.env, "HAILONG_BACKUP_OPTIONS": options})
+    try:
+        first = backup(loaded, place)
+        assert first.stored > 0 and backup(loaded, place).stored == 0
+        target = elsewhere()
+        restore(replace(target, env={**target.env, **loaded.env}), place)
+        assert everything(target) == everything(loaded)
+        assert not list((loaded.home / "backup").iterdir()) and check(loaded, place).wrong == ()
+        if service:  # nothing was seen under its name before it was whole, and nothing of that is left
+            assert not list((tmp_path / "kept").rglob("*.part"))
+    finally:
+        if service:
+            service.stop()
 
 
 # -- what it holds ----------------------------------------------------------------------------------------------------
@@ -417,6 +470,36 @@ def test_tables_are_of_one_moment_though_a_load_ends_in_between(
     assert (
         told(fetch(replace(target, env={**target.env, **source.env})))[1] == 2
     )  # and the next load brings what is missing
+
+
+def test_what_is_read_stays_until_it_is_copied_and_builds_need_not_wait(loaded: Settings, tmp_path: Path) -> None:
+    """An emptied table would be read as empty by a moment before that, without a word."""
+    refused: list[str] = []
+    with connect(loaded, autocommit=True) as connection:
+        connection.execute("set lock_timeout = '200ms'")
+
+        def empty_meanwhile(text: str) -> None:
+            if text.startswith("tables: 1 of"):
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    connection.execute("truncate raw.dossier_head")
+                refused.append(text)
+                connection.execute(f"truncate {', '.join(NOTES)}")  # as every build does
+
+        backup(loaded, str(tmp_path / "kept"), progress=empty_meanwhile)
+        assert len(refused) == 1
+        assert {f"{table.schema}.{table.name}": table.rows for table in newest(tmp_path / "kept").tables}[
+            "raw.dossier_head"
+        ] > 0
+        connection.execute("begin; truncate raw.dossier_head; rollback")  # afterwards it may be
+
+
+def test_a_backup_of_an_earlier_time_than_the_newest_is_refused(kept: Kept, tmp_path: Path) -> None:
+    place, now = str(tmp_path / "kept"), datetime.now(UTC)
+    backup(kept.warehouse, place, now=now + timedelta(days=1))
+    before = contents(tmp_path / "kept")
+    with pytest.raises(PermanentError, match="which clock was wrong"):
+        backup(kept.warehouse, place, keep=1, now=now)
+    assert contents(tmp_path / "kept") == before
 
 
 def test_every_table_that_a_migration_makes_is_kept(warehouse: Settings) -> None:

@@ -277,8 +277,8 @@ class _Shelf(paramiko.SFTPServerInterface):
 class FileService:
     """A folder behind SFTP; it breaks the connection off when a file is read from `breaks_at` on."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, shelf: type[paramiko.SFTPServerInterface] = _Shelf) -> None:
+        self.folder, self.shelf = folder, shelf
         self.key = paramiko.ECDSAKey.generate()
         self.breaks_at = WHOLE_FILE
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -295,7 +295,7 @@ class FileService:
             transport = paramiko.Transport(connection)
             self.transports.append(transport)
             transport.add_server_key(self.key)
-            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Shelf, self)
+            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, self.shelf, self)
             with contextlib.suppress(paramiko.SSHException, EOFError):
                 transport.start_server(event=threading.Event(), server=_Door(transport))
 

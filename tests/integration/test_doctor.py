@@ -311,6 +311,11 @@ def test_a_source_that_is_away_or_busy_or_unknown_is_told(well: Settings, tmp_pa
     database_away = given(well, HAILONG_SOURCE_INSTITUTIONAL_URL="sqlite:////nowhere/secret-Zq7.sqlite")
     said = the_one(examine(looks(database_away)), "source institutional", "problem")
     assert "secret-Zq7" not in f"{said}"
+    typo = tmp_path / "typo.sqlite"
+    mistyped = given(well, HAILONG_SOURCE_INSTITUTIONAL_URL=f"sqlite:///{typo}", HAILONG_SOURCE_TTHC_URL="http://[")
+    told = examine(looks(mistyped))
+    assert ill(told) == [("source institutional", "problem"), ("source tthc", "problem")]  # one hides no other
+    assert not typo.exists()
     no_folder = given(well, HAILONG_SOURCE_SURVEY_DROP=str(tmp_path / "none"))
     the_one(examine(looks(no_folder)), "source survey", "warning")
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from hailong.errors import PermanentError
 from hailong.publish import annexes
@@ -280,7 +281,12 @@ def test_a_unit_is_given_to_a_login_that_sees_nothing_else(said: Settings, peopl
             grant_unit(said, login, unit, "x")
     with connect(said) as connection:
         row = connection.execute("select current_user").fetchone()
+        connection.execute(sql.SQL("grant pg_read_all_data to {}").format(sql.Identifier(people.names["none"])))
     assert row
+    with pytest.raises(PermanentError, match="has pg_read_all_data and would see more"):
+        grant_unit(said, people.names["none"], "U3", "x")
+    with connect(said) as connection:
+        connection.execute(sql.SQL("revoke pg_read_all_data from {}").format(sql.Identifier(people.names["none"])))
     with pytest.raises(PermanentError, match="is an administrator"):
         grant_unit(said, row[0], "U1", "x")
     with pytest.raises(PermanentError, match="may not read U2 anyway"):

@@ -256,11 +256,11 @@ def test_a_period_is_published_behind_an_edition_of_then(onward: Onward, upgrade
 def test_a_month_of_then_is_not_said_again_by_itself(onward: Onward) -> None:
     """What today's rules make of it may differ: that is a restatement, asked for by a person."""
     copied = candidate.create(onward.settings, MONTH, "engineer")
-    if copied.published_as != SAID:
-        gate_says(onward.settings, copied.candidate_id, "pass")
-        approve(onward.settings, copied.candidate_id, "signer")
-        with pytest.raises(PermanentError, match="a correction is a restatement"):
-            edition.publish(onward.settings, MONTH, "engineer")
+    assert copied.published_as != SAID, "today's rules say of the fixture what the first release said: it shows nothing"
+    gate_says(onward.settings, copied.candidate_id, "pass")
+    approve(onward.settings, copied.candidate_id, "signer")
+    with pytest.raises(PermanentError, match="a correction is a restatement"):
+        edition.publish(onward.settings, MONTH, "engineer")
 
 
 # -- golden periods -----------------------------------------------------------------------------------------------------

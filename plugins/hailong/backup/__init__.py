@@ -11,3 +11,5 @@ LOCK = 104_007  # advisory lock: one backup, or restore, of a warehouse at a tim
 KEPT = ("landing", "candidates", "editions", "data_docs", "rules")
 LEFT = ("pg", "airflow", "dbt", "drop", "incoming", "pseudonym.key", "rate", "sandbox", "backup")
 SCHEMAS = ("ops", "raw", "dq", "publish")
+# What a build notes for itself: a restored warehouse is built in full, and builds empty these tables while a backup runs.
+NOTES = ("ops.touched_record", "ops.touched_cell", "ops.touched_period", "ops.restated_record")

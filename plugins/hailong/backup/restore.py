@@ -316,6 +316,14 @@ def _copy_in(connection: psycopg.Connection, store: Store, table: Table) -> None
                 while piece := packed.read(PIECE):
                     rows.write(piece)
             count = cursor.rowcount
+    except psycopg.errors.DiskFull as error:
+        raise TransientError(
+            f"the server has no room left at {table.called}: no row was restored. Free some space, run it again"
+        ) from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:  # their texts quote the row
+        raise PermanentError(
+            f"a row of {table.called} does not fit its table (SQLSTATE {error.sqlstate}): nothing was restored. Take another"
+        ) from None
     except psycopg.OperationalError as error:
         raise TransientError(
             f"the warehouse went away at {table.called} ({str(error).strip().splitlines()[0]}): no row was restored. Run it again"

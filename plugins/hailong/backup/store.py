@@ -88,7 +88,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Remote:
-    """A storage behind fsspec. Object storages show whole objects only; a half upload over SFTP has another size."""
+    """A storage behind fsspec."""
 
     shown: str
     scratch: Path
@@ -105,7 +105,12 @@ class Remote:
 
     def keep(self, path: Path, name: str) -> None:
         self.filesystem.makedirs(f"{self.root}/{name}".rsplit("/", 1)[0], exist_ok=True)
-        self.filesystem.put_file(str(path), f"{self.root}/{name}")
+        target = f"{self.root}/{name}"
+        if "sftp" in self.filesystem.protocol:  # it shows what has come in so far; object storages show whole ones only
+            self.filesystem.put_file(str(path), f"{target}.part")
+            self.filesystem.mv(f"{target}.part", target)
+        else:
+            self.filesystem.put_file(str(path), target)
         path.unlink()
 
     def read(self, name: str) -> BinaryIO:

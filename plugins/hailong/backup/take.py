@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from hailong.backup import KEPT, LEFT, LOCK, SCHEMAS
+from hailong.backup import KEPT, LEFT, LOCK, NOTES, SCHEMAS
 from hailong.backup import manifest as manifests
 from hailong.backup.manifest import OBJECTS, File, Manifest, Sequence, Table, object_name
 from hailong.backup.store import PIECE, Store, copied, open_store, private, scratch_file, sweep, told
@@ -28,6 +28,7 @@ from hailong.settings import Settings
 from hailong.warehouse.connect import connect, where
 
 Tell = Callable[[str], None]
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -69,26 +70,29 @@ def backup(
 ) -> Taken:
     """Keep everything that cannot be made again in a place outside of HAILONG_HOME; then only the `keep` newest backups.
 
-    Loads, builds and publications go on meanwhile. TransientError when another backup runs or something changed under it;
-    PermanentError when the place holds another warehouse's backups, or a table may not be read whole.
+    Loads, builds and publications go on meanwhile; what empties or drops a table of `raw` (a replay, a purge) waits until
+    the tables are copied. TransientError when another backup runs or something changed under it; PermanentError when the
+    place holds another warehouse's backups or one of a later time, or when a table may not be read whole.
     """
     tell = progress or (lambda text: None)
     store = open_store(settings, to)
-    with told(store.shown):
-        sweep(store)
-        there = store.sizes(OBJECTS)
-    box = _Box(store, there)
-    ids = list(manifests.manifests(store))
-    before = manifests.read(store, ids[-1]) if ids else None
     moment = now or datetime.now(UTC)
     with connect(settings) as connection, _alone(connection):
-        installation = _begin(settings, connection)
+        with told(store.shown):
+            sweep(store)
+            box = _Box(store, store.sizes(OBJECTS))
+        ids = list(manifests.manifests(store))
+        before = manifests.read(store, ids[-1]) if ids else None
+        backup_id = _new_id(ids, moment)
+        listed = _listed(connection)
+        connection.commit()
+        installation = _begin(settings, connection, listed)
         if before and before.installation != installation:
             raise PermanentError(
                 f"{store.shown} holds backups of another warehouse ({before.backup_id}): take another place. After a loss, first "
                 f"bring that one back into an empty warehouse: `hailong restore --from {store.shown}`"
             )
-        tables = _tables(connection, box, tell)
+        tables = _tables(connection, box, listed, tell)
         sequences = _sequences(connection)
         migrations = connection.execute("select name, sha256 from ops.migration order by name").fetchall()
         (last_batch,) = connection.execute("select coalesce(max(batch_id), 0) from ops.batch").fetchone() or (0,)
@@ -97,7 +101,7 @@ def backup(
         connection.commit()  # the moment is let go of; the lock stays
         files = _files(settings, box, before, {"editions": set(editions), "candidates": candidates}, tell)
         manifest = Manifest(
-            _new_id(ids, moment), moment.isoformat(timespec="seconds"), installation, settings.code_version,
+            backup_id, moment.isoformat(timespec="seconds"), installation, settings.code_version,
             connection.info.server_version, settings.timezone, last_batch, tuple(sorted(editions)), tuple(migrations),
             tuple(tables), tuple(sequences), tuple(files),
         )  # fmt: skip
@@ -144,9 +148,26 @@ class _Box:
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _begin(settings: Settings, connection: psycopg.Connection) -> str:
-    """Fix the moment that every table is read at; returns what names this warehouse."""
+def _begin(settings: Settings, connection: psycopg.Connection, listed: list[Row]) -> str:
+    """Fix the moment that every table is read at; returns what names this warehouse.
+
+    The tables are locked before that moment: one that was emptied after it would be read as empty, without a word.
+    """
     connection.execute("set transaction isolation level repeatable read, read only")
+    names = sql.SQL(", ").join(sql.Identifier(schema, name) for schema, name, *_ in listed)
+    try:
+        if listed:
+            connection.execute(sql.SQL("lock table {} in access share mode").format(names))
+        stands = _listed(connection)
+    except psycopg.errors.UndefinedTable:
+        stands = []
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise PermanentError(
+            f"the tables may not be read whole ({str(error).splitlines()[0]}): take the backup as the role that migrates the "
+            "warehouse"
+        ) from None
+    if stands != listed:
+        raise TransientError("tables came or went just now (a purge, a new feed): take the backup again")
     # Row-level security would leave rows out without a word; now it is an error.
     connection.execute("set local row_security = off; set local datestyle = 'ISO'; set local client_encoding = 'UTF8'")
     try:
@@ -171,16 +192,20 @@ from pg_class as c
 inner join pg_namespace as n on n.oid = c.relnamespace
 left join pg_inherits as i on i.inhrelid = c.oid
 left join pg_class as p on p.oid = i.inhparent
-where n.nspname = any(%s) and c.relkind = 'r' and c.relpersistence = 'p'
+where n.nspname = any(%s) and c.relkind = 'r' and c.relpersistence = 'p' and n.nspname || '.' || c.relname <> all(%s)
 order by n.nspname, c.relname
 """
 
 
-def _tables(connection: psycopg.Connection, box: _Box, tell: Tell) -> list[Table]:
-    found = connection.execute(_TABLES, (list(SCHEMAS),)).fetchall()
+def _listed(connection: psycopg.Connection) -> list[Row]:
+    """Schema, name, parent and bound of a partition, and columns of every table that is kept."""
+    return connection.execute(_TABLES, (list(SCHEMAS), list(NOTES))).fetchall()
+
+
+def _tables(connection: psycopg.Connection, box: _Box, listed: list[Row], tell: Tell) -> list[Table]:
     tables = []
-    for number, (schema, name, of, bound, columns) in enumerate(found, 1):
-        tell(f"tables: {number:,} of {len(found):,} ({schema}.{name})")
+    for number, (schema, name, of, bound, columns) in enumerate(listed, 1):
+        tell(f"tables: {number:,} of {len(listed):,} ({schema}.{name})")
         pairs = tuple((str(column), str(kind)) for column, kind in columns)
         rows, sha256, size = _copy_out(connection, box, schema, name, pairs)
         tables.append(Table(schema, name, of, _first(bound), pairs, rows, sha256, size))
@@ -359,7 +384,13 @@ def _warnings(settings: Settings, editions: dict[str, dict[str, str]], files: li
 def _new_id(ids: list[str], now: datetime) -> str:
     stem = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     again = sum(found.startswith(stem) for found in ids)
-    return f"{stem}-{again:02}" if again else stem
+    made = f"{stem}-{again:02}" if again else stem
+    if ids and made < ids[-1]:
+        raise PermanentError(
+            f"the newest backup there, {ids[-1]}, is of a later time than now ({stem}): which clock was wrong? The newest is "
+            "what a restore takes, so remove its manifest from `backups/`, or take another place"
+        )
+    return made
 
 
 def _megabytes(size: int) -> str:
@@ -370,10 +401,10 @@ def _prune(store: Store, keep: int) -> int:
     """Remove all backups but the newest, and contents that none needs any more. A manifest goes before its contents."""
     names = manifests.manifests(store)
     gone = list(names)[:-keep]
+    needed = {sha256 for backup_id in list(names)[-keep:] for sha256 in manifests.read(store, backup_id).objects}
     with told(store.shown):
         for backup_id in gone:
             store.remove(names[backup_id])
-    needed = {sha256 for backup_id in list(names)[-keep:] for sha256 in manifests.read(store, backup_id).objects}
     with told(store.shown):
         for sha256 in store.sizes(OBJECTS).keys() - needed:
             store.remove(object_name(sha256))

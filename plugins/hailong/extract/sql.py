@@ -129,36 +129,7 @@ class SqlRows:
                 f"no address for the system '{self._connector.system}': set {variable} to a SQLAlchemy URL, such as "
                 "postgresql+psycopg://reader:password@host/database, or start the sandbox, which prints one"
             )
-        try:
-            url = sa.make_url(address)
-            if url.get_backend_name() == "sqlite":
-                return self._sqlite(url)
-            options: dict[str, Any] = {}
-            if url.get_backend_name() == "postgresql" and "connect_timeout" not in url.query:
-                options = {"connect_timeout": CONNECT_TIMEOUT}
-            return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=options, hide_parameters=True)
-        except (exc.ArgumentError, exc.NoSuchModuleError, ImportError, ValueError) as error:
-            raise PermanentError(
-                f"{variable} is not a usable SQLAlchemy URL ({type(error).__name__}): write "
-                "driver://user:password@host/database, with a driver that is installed"
-            ) from None
-
-    def _sqlite(self, url: sa.URL) -> sa.Engine:
-        """Opened read only: a mistyped path must not become an empty database, and nothing is written."""
-        path = Path(url.database or "")
-        if not path.is_file():
-            raise PermanentError(f"{self._what}: there is no database file where its address points to")
-        opened = partial(
-            sqlite3.connect,
-            f"{path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=CONNECT_TIMEOUT,
-            isolation_level=None,
-        )
-        engine = sa.create_engine("sqlite://", creator=opened, poolclass=sa.pool.NullPool, hide_parameters=True)
-        # The driver begins nothing before a query, and without a transaction count and rows are of two moments.
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("begin"))
-        return engine
+        return engine_of(self._what, variable, address)
 
     def _explained(self, error: exc.SQLAlchemyError) -> PermanentError | TransientError:
         """By the kind of the driver's error: its text may hold the address."""
@@ -246,3 +217,38 @@ class SqlRows:
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
+
+
+def engine_of(what: str, variable: str, address: str) -> sa.Engine:
+    """Engine of a source's database, which is never written to; `variable` holds its address, which is never quoted."""
+    try:
+        url = sa.make_url(address)
+        if url.get_backend_name() == "sqlite":
+            return _sqlite(what, url)
+        options: dict[str, Any] = {}
+        if url.get_backend_name() == "postgresql" and "connect_timeout" not in url.query:
+            options = {"connect_timeout": CONNECT_TIMEOUT}
+        return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=options, hide_parameters=True)
+    except (exc.ArgumentError, exc.NoSuchModuleError, ImportError, ValueError) as error:
+        raise PermanentError(
+            f"{variable} is not a usable SQLAlchemy URL ({type(error).__name__}): write "
+            "driver://user:password@host/database, with a driver that is installed"
+        ) from None
+
+
+def _sqlite(what: str, url: sa.URL) -> sa.Engine:
+    """Opened read only: a mistyped path must not become an empty database, and nothing is written."""
+    path = Path(url.database or "")
+    if not path.is_file():
+        raise PermanentError(f"{what}: there is no database file where its address points to")
+    opened = partial(
+        sqlite3.connect,
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=CONNECT_TIMEOUT,
+        isolation_level=None,
+    )
+    engine = sa.create_engine("sqlite://", creator=opened, poolclass=sa.pool.NullPool, hide_parameters=True)
+    # The driver begins nothing before a query, and without a transaction count and rows are of two moments.
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("begin"))
+    return engine

@@ -17,6 +17,8 @@ from hailong.warehouse.connect import connect, where
 
 UNIT_READER = "hailong_unit_reader"
 OWNER = "hailong_owner"
+# Roles of PostgreSQL itself that read past every grant.
+WIDE = ("pg_read_all_data", "pg_write_all_data", "pg_read_server_files", "pg_execute_server_program")
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,9 @@ def _must_be_narrow(connection: psycopg.Connection, settings: Settings, login: s
     others: list[str] = [
         name
         for (name,) in connection.execute(
-            "select rolname from pg_roles where rolname like %s and rolname not in (%s, 'hailong_open_reader') "
-            "and rolname <> %s and pg_has_role(%s, oid, 'member') order by 1",
-            (r"hailong\_%", UNIT_READER, login, login),
+            "select rolname from pg_roles where (rolname like %s or rolname = any(%s)) "
+            "and rolname not in (%s, 'hailong_open_reader') and rolname <> %s and pg_has_role(%s, oid, 'member') order by 1",
+            (r"hailong\_%", list(WIDE), UNIT_READER, login, login),
         ).fetchall()
     ]
     if row[1] or others:
