@@ -12,7 +12,7 @@ Reads the publication calendar and the tables every morning, whatever else ran o
 what the period lacks and how many working days are left, and tells whose turn it is (`expectations/escalation.yaml`) by
 mail and webhook, once per change. Fails, loudly, while a period is past its due time and has no edition, while there is no
 calendar to read, and when somebody could not be reached.
-To see what it would say on another day, and tell it, trigger with `today`.
+To see what it would say on another day trigger with `today`; it tells nobody then, unless `tell` is set too.
 What to do: see `docs/runbook.md`, "Mails about the 25th".
 """
 
@@ -30,12 +30,13 @@ with DAG(
             None,
             type=["null", "string"],
             description="As if it were this local day (its end) or moment: 2026-10-22T07:00",
-        )
+        ),
+        "tell": Param(False, type="boolean", description="With `today`: tell people all the same"),
     },
 ):
     HailongOperator(
         task_id="check",
-        command=["status", "--deadline", "--notify"],
+        command=["status", "--deadline", "{{ '--notify' if params.tell or not params.today else '' }}"],
         options={"--today": "{{ params.today }}"},
         execution_timeout=timedelta(minutes=10),
     )

@@ -1,5 +1,5 @@
-"""Airflow plugin: the reviewers' Data Docs and the report files in Airflow's own pages, for whoever is logged in; and the due
-moment of a period as a deadline.
+"""Airflow plugin: the reviewers' Data Docs and the report files in Airflow's own pages, for whoever may read them;
+and the due moment of a period as a deadline.
 
 The only plugin file (`.airflowignore` keeps the package beside it from being imported module by module). Every Airflow
 process imports it, so it is light: what answers is loaded with the first request.

@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse
 
 from hailong.airflow_settings import FILES
+from hailong.publish import points
 from hailong.settings import Settings
 
 
@@ -52,7 +53,8 @@ def listing(folders: Mapping[str, Path]) -> str:
     for name, folder in folders.items():
         parts.append(f"<h2>{titles[name]}</h2><ul>")
         pattern = "*/index.html" if name == "data_docs" else "[!.]*/*"
-        for path in sorted(folder.glob(pattern), key=lambda found: found.stat().st_mtime, reverse=True):
+        found = (path for path in folder.glob(pattern) if inside(folder, path.relative_to(folder).as_posix()))
+        for path in sorted(found, key=lambda found: found.stat().st_mtime, reverse=True):
             target = path.relative_to(folder).as_posix()
             shown = target.removesuffix("/index.html")
             parts.append(f"<li><a href='{escape(quote(f'{name}/{target}'))}'>{escape(shown)}</a></li>")
@@ -61,8 +63,10 @@ def listing(folders: Mapping[str, Path]) -> str:
 
 
 def inside(folder: Path | None, path: str) -> Path | None:
-    """The file at `path` in the folder; None when there is none or it lies outside."""
-    if folder is None:
+    """The file at `path` in the folder; None when there is none, it lies outside, or it is not for everybody who logs in: what
+    is being made, and the points, which name single dossiers.
+    """
+    if folder is None or Path(path).name == points.NAME or any(part.startswith(".") for part in Path(path).parts):
         return None
     found = (folder / path).resolve()
     return found if found.is_file() and found.is_relative_to(folder.resolve()) else None

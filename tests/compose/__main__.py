@@ -73,7 +73,8 @@ class Day:
             time.sleep(2)
         for dag_id in DAGS:
             self.engineer.unpause(dag_id)
-        self.say("DAGs are parsed, none with an error" if not self.engineer.import_errors() else "DAGs with errors")
+        assert not self.engineer.import_errors(), self.engineer.import_errors()
+        self.say("DAGs are parsed, none with an error")
 
     def roles(self) -> None:
         for who in (self.viewer, self.signer):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Template
 
 PROJECT = Path(__file__).resolve().parents[2]
 FEEDS = (
@@ -145,8 +146,11 @@ def test_only_a_publication_has_the_due_moment_of_its_period_as_deadline(describ
 
 
 def test_the_watcher_tells_what_it_sees(described: dict[str, Any]) -> None:
-    assert described["dags"]["watch__deadline"]["commands"] == {"check": ["status", "--deadline", "--notify"]}
-    assert described["dags"]["watch__deadline"]["params"] == ["today"]
+    *command, tells = described["dags"]["watch__deadline"]["commands"]["check"]
+    assert command == ["status", "--deadline"]
+    for today, tell, told in ((None, False, "--notify"), ("2026-10-22", False, ""), ("2026-10-22", True, "--notify")):
+        assert Template(tells).render(params={"today": today, "tell": tell}) == told
+    assert described["dags"]["watch__deadline"]["params"] == ["tell", "today"]
 
 
 def test_owners_are_told_also_when_the_gate_stopped_and_the_night_is_still_judged_by_it(

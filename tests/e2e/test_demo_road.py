@@ -249,7 +249,9 @@ class Office:
         self.box.take(), self.hook.take()
         for moment in moments:
             today = f"2026-09-{moment}" if "T" in moment else f"2026-09-{moment}T07:00"
-            state = self.asks.wait("watch__deadline", self.asks.trigger("watch__deadline", {"today": today}), pause=0.2)
+            state = self.asks.wait(
+                "watch__deadline", self.asks.trigger("watch__deadline", {"today": today, "tell": True}), pause=0.2
+            )
             mails = [(",".join(mail.recipients), mail.subject, mail.text) for mail in self.box.take()]
             self.story.heard[moment] = Heard(state, mails, self.hook.take())
         self._set_up(LONG_AFTER)

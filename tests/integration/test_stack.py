@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from hailong.airflow_api import AirflowApi, RefusedError
+from hailong.publish import points
 from hailong.settings import Settings
 from hailong.stack import COMPONENTS, Stack
 from hailong.warehouse.connect import airflow_uri
@@ -142,6 +143,17 @@ def test_data_docs_are_shown_to_whoever_is_logged_in_and_nothing_else_is(stack: 
         "data_docs/2026-11.c1.g1/index.html"
         in httpx.get(f"{stack.url}/hailong/", headers=headers, trust_env=False).text
     )
+    edition = stack.settings.editions / "2026-11.e1"
+    edition.mkdir(parents=True, exist_ok=True)
+    for name in ("months.csv", points.NAME, ".being-made"):
+        (edition / name).write_text("x")
+    served = f"{stack.url}/hailong/editions/2026-11.e1/"
+    assert httpx.get(f"{served}months.csv", headers=headers, trust_env=False).status_code == 200
+    shown = httpx.get(f"{stack.url}/hailong/", headers=headers, trust_env=False).text
+    assert "editions/2026-11.e1/months.csv" in shown
+    for name in (points.NAME, ".being-made"):
+        assert httpx.get(served + name, headers=headers, trust_env=False).status_code == 404
+        assert name not in shown
     outside = "/hailong/data_docs/%2e%2e/airflow/passwords.json"
     assert httpx.get(stack.url + outside, headers=headers, trust_env=False).status_code == 404
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from hailong.errors import PermanentError
 from hailong.periods import Period
 from hailong.publish import restate as restating
 from hailong.publish.candidate import Build
@@ -17,6 +16,7 @@ from hailong.publish.checksum import Content
 from hailong.publish.restate import Difference, _differences
 from hailong.settings import Settings
 from hailong.warehouse import rules
+from hailong.warehouse.dbt import DbtFailed, DbtRun
 
 
 def content(
@@ -112,7 +112,7 @@ def test_what_changed_in_the_rule_set_is_told_by_where_it_stands(
     def build(by: Settings, as_of: int, **_: object) -> None:
         built.append(f"{'own' if by.rules == then.rules else 'between'} {as_of}")
         if model == "fails" and by.rules != then.rules:
-            raise PermanentError("no such column")
+            raise DbtFailed("no such column", DbtRun(by.rules, 1))
 
     monkeypatch.setattr(restating.building, "side_state", lambda settings: nullcontext(None))
     monkeypatch.setattr(restating.rules, "laid_out", lambda settings, sha256: nullcontext(then))

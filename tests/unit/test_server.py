@@ -126,18 +126,25 @@ def test_a_good_configuration_is_not_refused() -> None:
             {"HAILONG_PROFILES": "demo", "HAILONG_BIND": "0.0.0.0", "POSTGRES_PASSWORD": "change-me"}, {},
             "HAILONG_BIND is no loopback address",
         ),
+        (
+            {"HAILONG_PROFILES": "demo", "HAILONG_URL": "https://hailong.example.org", "POSTGRES_PASSWORD": "change-me"}, {},
+            "HAILONG_URL is not this machine's",
+        ),
+        ({"POSTGRES_PASSWORD": "in-file"}, {}, "known to everybody: POSTGRES_PASSWORD"),
+        ({"HAILONG_SOURCE_TTHC_URL": "postgresql://r:s3/cret@db/city"}, {}, "HAILONG_SOURCE_TTHC_URL is no address"),
+        ({"HAILONG_SOURCE_SURVEY_OPTIONS": "key: s3cret"}, {}, "HAILONG_SOURCE_SURVEY_OPTIONS is not JSON"),
     ],
 )  # fmt: skip
 def test_each_fault_is_refused_by_name(changed: dict[str, str], person: dict[str, Any], said: str) -> None:
     found = refusals(GOOD | changed, persons(**person))
     assert any(said in fault for fault in found), found
-    assert not any(GOOD["AIRFLOW_FERNET_KEY"] in fault for fault in found)
+    assert not any(secret in fault for fault in found for secret in (GOOD["AIRFLOW_FERNET_KEY"], "s3", "cret@"))
 
 
 def test_the_demo_may_have_placeholders_and_an_unknown_commit_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hailong.settings.Settings.code_version", "0.1.0+unknown")
     env = GOOD | {"POSTGRES_PASSWORD": "change-me-postgres"}
-    assert refusals(env | {"HAILONG_PROFILES": "demo"}, persons()) == []
+    assert refusals(env | {"HAILONG_PROFILES": "demo", "HAILONG_URL": "http://127.0.0.1:8080"}, persons()) == []
     assert len(refusals(env, persons())) == 2
 
 
@@ -187,10 +194,23 @@ def test_a_name_twice_in_the_file_of_users_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "users.yaml"
     path.write_text(
         "".join(
-            f"- {{username: {name}, role: viewer, first_name: A, last_name: N, email: a@b}}\n" for name in ("An", "an")
+            f"- {{username: {name}, role: viewer, first_name: A, last_name: N, email: {name}@b}}\n"
+            for name in ("An", "an")
         )
     )
-    with pytest.raises(PermanentError, match="an twice"):
+    with pytest.raises(PermanentError, match="names an twice"):
+        people.read(path)
+
+
+def test_an_address_twice_in_the_file_of_users_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "users.yaml"
+    path.write_text(
+        "".join(
+            f"- {{username: {name}, role: viewer, first_name: A, last_name: N, email: {address}}}\n"
+            for name, address in (("an", "vp@b"), ("binh", "VP@b"))
+        )
+    )
+    with pytest.raises(PermanentError, match="address vp@b twice"):
         people.read(path)
 
 
@@ -211,6 +231,7 @@ class Security:
 
     users: dict[str, Account] = field(default_factory=dict)
     updates: int = 0
+    stores: bool = True
 
     def find_role(self, name: str) -> str:
         return name
@@ -228,11 +249,12 @@ class Security:
         password: str = "",
         hashed_password: str = "",
     ) -> Account:
-        self.users[username] = Account(username, first, last, email, roles, password or f"hash {hashed_password}")
+        self.users[username] = Account(username, first, last, email, roles, hashed_password or f"hash of {password}")
         return self.users[username]
 
-    def update_user(self, _: Account) -> None:
+    def update_user(self, _: Account) -> bool:
         self.updates += 1
+        return self.stores
 
 
 def test_people_are_made_once_and_a_changed_password_is_kept() -> None:
@@ -245,12 +267,30 @@ def test_people_are_made_once_and_a_changed_password_is_kept() -> None:
     assert (security.users["an"].roles, security.users["an"].active) == (["Viewer"], False)
 
 
+def test_a_change_that_is_not_stored_is_not_told_as_done() -> None:
+    security = Security()
+    people.apply(persons(password="first"), security, by_password=True)
+    security.stores = False
+    with pytest.raises(PermanentError, match="an cannot be stored"):
+        people.apply(persons(active=False), security, by_password=True)
+
+
+def test_a_signer_has_no_password_beside_a_provider_of_identity() -> None:
+    security = Security()
+    people.apply(persons(password="first"), security, by_password=True)
+    assert people.apply(persons(password="first"), security, by_password=False) == ([], ["an"])
+    assert security.users["an"].password == people.NO_PASSWORD
+    new = Security()
+    people.apply(persons(password="first"), new, by_password=False)
+    assert new.users["an"].password == people.NO_PASSWORD
+
+
 def test_without_a_password_nobody_is_made_who_signs_in_by_one_and_no_empty_one_is_set() -> None:
     with pytest.raises(PermanentError, match="an has no password"):
         people.apply(persons(), Security(), by_password=True)
     security = Security()
     people.apply(persons(), security, by_password=False)
-    assert security.users["an"].password == "hash !"
+    assert security.users["an"].password == people.NO_PASSWORD
 
 
 def test_sign_in_is_by_password_unless_a_provider_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

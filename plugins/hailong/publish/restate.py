@@ -27,6 +27,7 @@ from hailong.settings import Settings
 from hailong.warehouse import build as building
 from hailong.warehouse import rules
 from hailong.warehouse.connect import connect
+from hailong.warehouse.dbt import DbtFailed
 
 CAUSES = ("late", "deleted", "corrected", "rule", "code")
 OF_RECORDS = CAUSES[:3]
@@ -170,7 +171,7 @@ def _states(
         else:
             try:
                 ruled = built(built_to, by=reseeded)
-            except PermanentError as error:  # new rules that the old models cannot read: both are told as rules
+            except DbtFailed as error:  # new rules that the old models cannot read: both are told as rules
                 ruled = now
                 if progress:
                     progress(f"rules and code changed together and are told as rules: {error}")

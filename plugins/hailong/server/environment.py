@@ -31,6 +31,7 @@ API_PORT = 8080
 AIRFLOW_HOME = "/var/lib/airflow"
 BROKER = "redis"
 PLACEHOLDER = "change-me"
+IN_FILE = "in-file"  # stands in .env for what NAME_FILE names
 
 
 def resolved(env: Mapping[str, str]) -> dict[str, str]:
@@ -51,7 +52,7 @@ def resolved(env: Mapping[str, str]) -> dict[str, str]:
 
 def is_placeholder(value: str) -> bool:
     """True for a secret of `.env.example` that nobody replaced, also inside base64 (keys)."""
-    if PLACEHOLDER in value.lower():
+    if PLACEHOLDER in value.lower() or value == IN_FILE:
         return True
     for part in re.split(r"[:,]", value):
         try:

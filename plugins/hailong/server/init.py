@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
@@ -37,6 +38,7 @@ from hailong.settings import Settings
 REQUIRED = ("POSTGRES_PASSWORD", "HAILONG_DB_PASSWORD", "AIRFLOW_DB_PASSWORD", *KEYS, "HAILONG_PSEUDONYM_KEY")
 USERS = Path("/run/hailong/users.yaml")
 FERNET = re.compile(r"[A-Za-z0-9_-]{43}=")
+SOURCE = re.compile(r"HAILONG_SOURCE_[A-Z_]+_(URL|DROP|OPTIONS)")
 PATIENCE = 60  # seconds that the database server is waited for
 
 
@@ -99,6 +101,9 @@ def refusals(env: Mapping[str, str], persons: list[people.Person]) -> list[str]:
         faults.append(f"still as in the example, so known to everybody: {', '.join(known)}. Only the profile demo may")
     if known and not _is_loopback(env.get("HAILONG_BIND", "127.0.0.1")):
         faults.append(f"HAILONG_BIND is no loopback address, and these are known to everybody: {', '.join(known)}")
+    if known and "demo" in on and not _is_here(env.get("HAILONG_URL", "http://localhost")):
+        faults.append(f"HAILONG_URL is not this machine's, and these are known to everybody: {', '.join(known)}")
+    faults += _source_faults(env)
     if "demo" not in on and Settings.load({}).code_version.endswith("+unknown"):
         faults.append("this image does not know its commit, and editions name it: build it with `make image`")
     return faults
@@ -116,6 +121,32 @@ def _provider_faults(env: Mapping[str, str]) -> list[str]:
     except (ValueError, AttributeError):
         return [*faults, 'HAILONG_OIDC_ROLES is not a JSON object on one line, as {"group": "Signer"}']
     return [*faults, *(f"HAILONG_OIDC_ROLES gives the role {role}, which is none of ours" for role in unknown)]
+
+
+def _source_faults(env: Mapping[str, str]) -> list[str]:
+    """Addresses and options of sources that cannot be read, by name: what reads them later would quote them."""
+    faults = []
+    for name, value in sorted(env.items()):
+        if not SOURCE.fullmatch(name) or not value:
+            continue
+        try:
+            if name.endswith("_OPTIONS"):
+                json.loads(value)
+            else:
+                urlsplit(value).port  # noqa: B018
+        except ValueError:
+            what = (
+                "not JSON on one line"
+                if name.endswith("_OPTIONS")
+                else "no address: / @ : in a password are %2F %40 %3A"
+            )
+            faults.append(f"{name} is {what}")
+    return faults
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == "localhost" or _is_loopback(host)
 
 
 def _is_loopback(address: str) -> bool:
