@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from expectations.suites.model import OWNER, SEVERITIES
-from hailong.review.findings import Tally
+from hailong.review.findings import KEYS, Tally
 
-SHOWN, RECORDED = 20, 100  # failing keys in a message, in `dq.result`
+SHOWN, RECORDED = 20, KEYS  # failing keys in a message, in `dq.result`
 
 
 @dataclass(frozen=True)

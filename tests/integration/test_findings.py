@@ -93,6 +93,30 @@ def test_a_finding_has_one_life_over_many_nights(warehouse: Settings) -> None:
     assert [event["why"] for event in events if event["why"]] == ["nguồn sửa trong tuần", findings.RAN_OUT, "đã sửa"]
 
 
+def test_an_acknowledgement_covers_the_units_of_a_period_that_failed_then_and_every_night_of_a_feed(
+    warehouse: Settings,
+) -> None:
+    period = ("units.blocked", "2026-10")
+    night(warehouse, failure(period, keys=("HCM.P1", "HCM.P2")), kind="period")
+    night(warehouse, failure())
+    ours, feed = (row["finding_id"] for row in findings.find(warehouse, today=MONDAY))
+    for number in (ours, feed):
+        findings.acknowledge(warehouse, number, "Nguyễn Văn A", "đã biết", date(2026, 11, 20), MONDAY)
+    assert night(warehouse, failure(period, keys=("HCM.P2",)), kind="period") == Tally(acknowledged=1)
+    # Known then, though not of the night before.
+    assert night(warehouse, failure(period, keys=("HCM.P1",)), kind="period") == Tally(acknowledged=1)
+    assert night(warehouse, failure(keys=("D7", "D8"))) == Tally(acknowledged=1)
+    assert night(warehouse, failure(period, keys=("HCM.P1", "HCM.P9", "HCM.P3")), kind="period") == Tally(new=1)
+    assert findings.show(warehouse, ours, MONDAY)[1][-1]["why"] == findings.NOT_KNOWN + "HCM.P3, HCM.P9"
+    assert [row["finding_id"] for row in findings.find(warehouse, "open", today=MONDAY)] == [ours]
+
+    # Where a hundred failed, which others did is not on record: they are covered.
+    many = tuple(f"HCM.X{number:03}" for number in range(findings.KEYS))
+    night(warehouse, failure(period, keys=many), kind="period")
+    findings.acknowledge(warehouse, ours, "Nguyễn Văn A", "đã biết", date(2026, 11, 20), MONDAY)
+    assert night(warehouse, failure(period, keys=("HCM.P1",)), kind="period") == Tally(acknowledged=1)
+
+
 def test_only_a_run_that_looked_closes_and_info_makes_no_finding(warehouse: Settings) -> None:
     other = ("dossier.receipt_year", "rating")
     assert night(warehouse, failure(), failure(other)) == Tally(new=2)

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -32,7 +32,8 @@ from hailong.publish.explain import _would_change, explain
 from hailong.publish.later import LATER
 from hailong.publish.report import words
 from hailong.publish.verify import verify
-from hailong.review import workbook
+from hailong.review import findings, workbook
+from hailong.review.findings import Failure
 from hailong.settings import Settings
 from hailong.warehouse import build as building
 from hailong.warehouse.build import build
@@ -88,6 +89,8 @@ def gate_says(settings: Settings, candidate_id: str, disposition: str, *failed: 
                 "values (%s, %s, 'candidate', %s, false, 'x', 'x')",
                 (run_id, name, severity),
             )
+        failures = [Failure(name, PERIOD, severity, "x", "x", "1", ("HCM.P1",)) for name, severity in failed]
+        findings.record(connection, run_id, "period", failures, (), date(2026, 11, 30))
     return run_id
 
 
@@ -220,6 +223,18 @@ def test_the_edition_is_the_signed_copy_row_for_row(built: Settings, published: 
     assert header == (True, "engineer", "signer", ["cand.awaiting"])
     assert parameters and parameters[0] > 30
     assert parameters[1] == 1
+
+
+def test_what_the_signer_quoted_is_closed_in_the_signer_s_name_and_nothing_else_is(
+    built: Settings, copied: candidate.Candidate, published: edition.Edition
+) -> None:
+    stands = {row["expectation_id"]: row for row in findings.find(built, "all", period=PERIOD)}
+    quoted = stands["cand.awaiting"]
+    assert (quoted["state"], quoted["by"]) == ("closed", "signer")
+    assert quoted["why"] == f"quoted by the signer and published as {published.edition_id}"
+    gate_says(built, copied.candidate_id, "warn", ("cand.later", "warning"), ("cand.awaiting", "warning"))
+    assert findings.close_published(built, published.edition_id) == 0  # another run saw them since: they are open
+    assert {row["expectation_id"] for row in findings.find(built, period=PERIOD)} >= {"cand.later", "cand.awaiting"}
 
 
 def test_the_points_of_an_edition_add_up_to_what_it_says_and_lose_no_record(

@@ -17,6 +17,7 @@ from hailong.publish.candidate import INDEX_COLUMNS, K_COLUMNS, PARAMETER_COLUMN
 from hailong.publish.checksum import content_sha256
 from hailong.publish.report import RENDERER_VERSION, render
 from hailong.publish.small_cells import decide
+from hailong.review import findings
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 
@@ -49,6 +50,7 @@ def publish(settings: Settings, period_code: str, by: str) -> Edition:
         edition_id, digest, created = _tables(settings, connection, period, by)
         decide(settings, connection)
     folder = write_files(settings, edition_id)
+    findings.close_published(settings, edition_id)
     return Edition(edition_id, period.code, digest, folder, created)
 
 

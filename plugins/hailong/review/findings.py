@@ -2,7 +2,8 @@
 
 An acknowledgement says who knows of a finding, why it stays and until which day. It stops repeated digests and stands beside
 the warning on the sign-off. It decides nothing: a critical failure stops the gate, and a warning must be quoted by the signer,
-acknowledged or not.
+acknowledged or not. Of a period it covers the units that failed then: another one opens the finding again. (Of a feed it covers
+what comes each night, where the records are always others.) What a signer quoted is closed in his name when it is published.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ LOCK = 104_003  # one writer of runs and findings at a time
 STATES = ("open", "acknowledged", "closed")
 EVERYTHING = "*"  # the scope of an expectation on all feeds together
 RAN_OUT = "the acknowledgement ran out"
+NOT_KNOWN = "not among what was acknowledged: "
+KEYS = 100  # of a failure, at most
 SEVERE = ("critical", "warning")  # what makes a finding; info is recorded in `dq.result` only
 
 
@@ -83,7 +86,7 @@ def record(
         if failure.severity not in SEVERE:
             continue
         found = standing.get((failure.expectation_id, failure.scope))
-        event, why, counted = _next(found)
+        event, why, counted = _next(found, _unknown(connection, found, failure) if found else [])
         finding_id = found["finding_id"] if found else _identify(connection, failure, scope_kind)
         counts[counted] += 1
         connection.execute(
@@ -104,12 +107,27 @@ def record(
     return Tally(**counts)
 
 
-def _next(found: dict[str, Any] | None) -> tuple[str, str | None, str]:
-    """(event, why, what it counts as) of a rule that fails now."""
+def _unknown(connection: psycopg.Connection, found: dict[str, Any], failure: Failure) -> list[str]:
+    """Units that fail now and did not when a period's finding was acknowledged; none where too many failed to know."""
+    if found["state"] != "acknowledged" or found["scope_kind"] != "period":
+        return []
+    row = connection.execute(
+        "select failing_keys from dq.finding_event where finding_id = %s and event_id < %s "
+        "and event in ('opened', 'seen', 'reopened') order by event_id desc limit 1",
+        (found["finding_id"], found["event_id"]),
+    ).fetchone()
+    known = row[0] if row else []
+    return sorted(set(failure.keys) - set(known)) if len(known) < KEYS else []
+
+
+def _next(found: dict[str, Any] | None, unknown: Sequence[str]) -> tuple[str, str | None, str]:
+    """(event, why, what it counts as) of a rule that fails now; `unknown`: keys that its acknowledgement does not cover."""
     if found is None:
         return "opened", None, "new"
     if found["state"] == "closed":
         return "reopened", None, "new"
+    if found["state"] == "acknowledged" and unknown:
+        return "reopened", NOT_KNOWN + ", ".join(unknown), "new"
     if found["state"] == "acknowledged":
         return "seen", None, "acknowledged"
     if found["event"] == "acknowledged":
@@ -141,6 +159,35 @@ def acknowledged(
         if row["state"] == "acknowledged" and row["scope_kind"] == scope_kind and key in failing:
             known.setdefault(row["expectation_id"], []).append(row)
     return known
+
+
+def close_published(settings: Settings, edition_id: str) -> int:
+    """Close what the signer of an edition quoted, in his name: it was published with it, and nobody is left to do anything until
+    a restatement sees it again. Returns how many were still open; an edition of before findings has none. Safe to repeat.
+    """
+    with connect(settings, ROLE) as connection:
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        signed = connection.execute(
+            "select e.period_code, a.decided_by, a.warnings_seen, e.gate_run_id from publish.edition as e "
+            "inner join publish.approval as a on a.candidate_id = e.candidate_id and a.decision = 'approved' "
+            "where e.edition_id = %s order by a.decided_at desc limit 1",
+            (edition_id,),
+        ).fetchone()
+        if signed is None:
+            return 0
+        period, by, quoted, run_id = signed
+        closed = [
+            row["finding_id"]
+            for row in _on(connection, local_day(settings))
+            if row["scope_kind"] == "period" and row["scope"] == period and row["state"] != "closed"
+            and row["expectation_id"] in quoted and row["last_run_id"] == run_id
+        ]  # fmt: skip
+        for finding_id in closed:
+            connection.execute(
+                "insert into dq.finding_event (finding_id, event, by, why) values (%s, 'closed', %s, %s)",
+                (finding_id, by, f"quoted by the signer and published as {edition_id}"),
+            )
+    return len(closed)
 
 
 # -- by people ----------------------------------------------------------------------------------------------------------
