@@ -88,6 +88,11 @@ class AirflowApi:
             f"{dag_id} run {run_id} was not finished after {timeout:.0f} s: see its tasks in the Airflow UI"
         )
 
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Have a task run again now: what failed, or waits for its next try."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
+        self._request("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json=body)
+
     def log(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
         """The text of a task's log."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"

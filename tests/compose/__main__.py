@@ -1,13 +1,17 @@
-"""`python -m tests.compose [--kill-worker]`: the demo's month through containers that run, over HTTP as people do it.
+"""`python -m tests.compose [--kill-worker] [--kill-database] [--fill-disk]`: the demo's month through containers that run.
 
-Against what `docker compose up` started out of `.env` with the profile demo, on a fresh volume. Two nights of every feed,
-build, `publish__period` signed by the signer, and everything that must be refused is tried. `--kill-worker` (profile
-celery): the worker that holds a task is killed, and the run must succeed all the same.
+Against what `docker compose up` started out of `.env` with the profile demo, on a fresh volume, over HTTP as people do it. Two
+nights of every feed, build, `publish__period` signed by the signer, and everything that must be refused is tried. `--kill-worker`
+(profile celery): the worker that holds a task is killed. `--kill-database`: PostgreSQL is killed in the middle of a load, of the
+build and of the publication. `--fill-disk` (with `COMPOSE_FILE=docker-compose.yml:tests/compose/small-disk.yml`, which gives the
+landing folders a small volume): it is full when a load begins. Each time the run must say why, and succeed after all; in the end
+the ledger adds up and the edition verifies.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
@@ -21,11 +25,15 @@ import yaml
 
 from hailong.airflow_api import FINISHED, AirflowApi, RefusedError
 from hailong.demo import DAGS, END, EVENTS, OTHERS, PERIOD, REGISTERS, START
+from hailong.errors import TransientError
 from hailong.sandbox_process import SandboxServer
 
 NIGHT_2 = datetime.combine(END, datetime.max.time()).replace(microsecond=0)
 NIGHT_1 = NIGHT_2 - timedelta(days=35)
 PUBLISH = "publish__period"
+LANDING = "/var/lib/hailong/landing"
+PSQL = ("psql", "-U", "postgres", "-d", "hailong", "-Atc")
+COMPOSE = ("docker", "compose") if shutil.which("docker-compose") is None else ("docker-compose",)
 
 
 def settings_of(path: Path) -> dict[str, str]:
@@ -51,18 +59,26 @@ class Day:
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began:6.1f} s  {text}", flush=True)
 
-    def play(self, kill_worker: bool) -> None:
+    def play(self, kill_worker: bool, kill_database: bool, fill_disk: bool) -> None:
         self.engineer_sees_dags()
         self.roles()
         self.sandbox.set_clock(NIGHT_1)
         self.run_all("registers", [(f"ingest__{feed}", {}) for feed in REGISTERS])
+        first = window(START, NIGHT_1, "dossier")
         if kill_worker:
-            self.worker_dies("ingest__dossier", window(START, NIGHT_1, "dossier"))
+            self.worker_dies("ingest__dossier", first)
+        if fill_disk:
+            self.disk_is_full("ingest__dossier", first)
+        if kill_database:
+            rating = ("ingest__rating", window(START, NIGHT_1, "rating"))
+            self.database_dies(*rating, "ingest", holding="raw.rating")
         self.run_all("night 1", self.events(START, NIGHT_1))
         self.sandbox.set_clock(NIGHT_2)
         self.run_all("night 2", self.events((NIGHT_1 + timedelta(days=1)).date(), NIGHT_2))
+        if kill_database:
+            self.database_dies("build__warehouse", {}, "build", holding="raw.rating")
         self.run_all("build", [("build__warehouse", {})])
-        self.publish()
+        self.publish(kill_database)
 
     # -- what people may do --------------------------------------------------------------------------------------------
 
@@ -144,7 +160,63 @@ class Day:
         assert self.engineer.run(dag_id, run_id)["state"] not in FINISHED, task
         return None
 
-    def until(self, look: Callable[[], dict[str, Any] | None], timeout: float) -> dict[str, Any]:
+    def disk_is_full(self, dag_id: str, conf: Mapping[str, str]) -> None:
+        """The run says that there is no room and where; with room again an engineer clears it, and it goes on."""
+        filler = f"{LANDING}/.filler"
+        # Without the small volume this would fill the machine: stop before that.
+        assert int(inside("scheduler", "sh", "-c", f"df --output=size -m {LANDING} | tail -1")) < 100, "no small volume"
+        inside("scheduler", "sh", "-c", f"dd if=/dev/zero of={filler} bs=64k 2>/dev/null || true")
+        run_id = self.engineer.trigger(dag_id, conf)
+        failed = self.until(lambda: self.in_state(dag_id, run_id, "ingest", "up_for_retry"), 300)
+        told = self.engineer.log(dag_id, run_id, "ingest", failed["try_number"])
+        assert "free some space" in told, told[-4000:]
+        self.say(f"{dag_id}: the disk is full, and the log says so: {line_with('free some space', told)}")
+        inside("scheduler", "rm", filler)
+        self.goes_on(dag_id, run_id, "ingest")
+
+    def database_dies(self, dag_id: str, conf: Mapping[str, str], task_id: str, holding: str) -> None:
+        run_id = self.engineer.trigger(dag_id, conf)
+        self.kill_database_in(dag_id, run_id, task_id, holding)
+
+    def kill_database_in(self, dag_id: str, run_id: str, task_id: str, holding: str) -> None:
+        """PostgreSQL is killed while the task stands in the middle of its work, waiting for a table that somebody holds."""
+        stop = f"begin; lock table {holding} in access exclusive mode; select pg_sleep(600)"
+        hold = subprocess.Popen(
+            in_container("postgres", *PSQL, stop), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        waits = f"select count(*) from pg_locks where not granted and relation = '{holding}'::regclass"
+        self.until(lambda: int(inside("postgres", *PSQL, waits)) or None, 300)
+        server = container("postgres")
+        subprocess.run(["docker", "kill", server], check=True, capture_output=True)
+        hold.wait()
+        time.sleep(10)
+        subprocess.run(["docker", "start", server], check=True, capture_output=True)
+        self.say(f"{dag_id}: PostgreSQL killed while `{task_id}` was at {holding}, and started again after 10 s")
+        self.goes_on(dag_id, run_id, task_id)
+
+    def goes_on(self, dag_id: str, run_id: str, task_id: str, timeout: float = 1500) -> None:
+        """The task failed for now; an engineer clears it, as one does who does not wait for its turn, and the run succeeds."""
+        began, cleared = time.monotonic(), False
+        while time.monotonic() < began + timeout:
+            try:
+                task = self.engineer.tasks(dag_id, run_id)[task_id]
+                if task["state"] in ("up_for_retry", "failed") and not cleared:
+                    self.engineer.clear(dag_id, run_id, task_id)
+                    cleared = True
+                    self.say(f"{dag_id}: `{task_id}` {task['state']}, cleared after {time.monotonic() - began:.0f} s")
+                if (state := self.engineer.run(dag_id, run_id)["state"]) in FINISHED and state != "failed":
+                    self.say(f"{dag_id}: the run succeeded {time.monotonic() - began:.0f} s later")
+                    return
+            except TransientError:  # Airflow's own database was away too
+                pass
+            time.sleep(2)
+        raise AssertionError(f"{dag_id} {run_id} did not go on: {self.engineer.tasks(dag_id, run_id)}")
+
+    def in_state(self, dag_id: str, run_id: str, task_id: str, *states: str) -> dict[str, Any] | None:
+        task = self.engineer.tasks(dag_id, run_id)[task_id]
+        return task if task["state"] in states else None
+
+    def until(self, look: Callable[[], Any], timeout: float) -> Any:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if found := look():
@@ -160,7 +232,7 @@ class Day:
 
     # -- the signature -------------------------------------------------------------------------------------------------
 
-    def publish(self) -> None:
+    def publish(self, kill_database: bool) -> None:
         run_id = self.engineer.trigger(PUBLISH, {"period": PERIOD})
         question = self.engineer.wait_for_question(PUBLISH, run_id, "sign_off", timeout=1200)
         assert question, self.engineer.tasks(PUBLISH, run_id)
@@ -173,6 +245,8 @@ class Day:
         refused(403, lambda: self.engineer._request("POST", path, json=forged))
         answer = self.signer.answer(PUBLISH, run_id, "sign_off", "Approve")
         assert answer["responded_by"]["name"] == "signer"
+        if kill_database:
+            self.kill_database_in(PUBLISH, run_id, "publish", holding="publish.artifact")
         assert self.engineer.wait(PUBLISH, run_id, timeout=1200) == "success", self.engineer.tasks(PUBLISH, run_id)
         recorded = self.engineer.result(PUBLISH, run_id, "record")
         published = self.engineer.result(PUBLISH, run_id, "publish")
@@ -181,19 +255,35 @@ class Day:
         listing = self.page("/hailong/", self.viewer, 200).text
         assert f"editions/{published['edition_id']}/" in listing and "data_docs/" in listing
         self.say("the viewer sees the edition's files and the Data Docs")
-        shown = by_hand("hailong", "explain", "--unit", "HCM.SN01", "--period", PERIOD)
+        assert published["edition_id"] in inside("scheduler", "hailong", "verify", published["edition_id"])
+        inside("scheduler", "hailong", "gate", "--landed")
+        self.say("the edition verifies, and the gate finds nothing lost and nothing twice in what landed")
+        shown = inside("scheduler", "hailong", "explain", "--unit", "HCM.SN01", "--period", PERIOD)
         assert PERIOD in shown, shown
-        assert PUBLISH in by_hand("airflow", "dags", "list", "--output", "plain")
+        assert PUBLISH in inside("scheduler", "airflow", "dags", "list", "--output", "plain")
         self.say("commands by hand reach warehouse and Airflow")
 
 
-def by_hand(*command: str) -> str:
-    """Output of a command as the runbook has it: in the container that runs tasks."""
-    scheduler = subprocess.run(
-        ["docker", "ps", "--quiet", "--filter", "label=com.docker.compose.service=scheduler"],
-        check=True, capture_output=True, text=True,
+def container(service: str) -> str:
+    """Of the project whose `.env` this is: the first container of a service."""
+    return subprocess.run(
+        [*COMPOSE, "ps", "--quiet", service], check=True, capture_output=True, text=True
     ).stdout.split()[0]  # fmt: skip
-    return subprocess.run(["docker", "exec", scheduler, *command], check=True, capture_output=True, text=True).stdout
+
+
+def in_container(service: str, *command: str) -> list[str]:
+    return ["docker", "exec", container(service), *command]
+
+
+def inside(service: str, *command: str) -> str:
+    """Output of a command as the runbook has it, in a container that is up."""
+    done = subprocess.run(in_container(service, *command), capture_output=True, text=True, check=False)
+    assert not done.returncode, f"{command} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def line_with(text: str, log: str) -> str:
+    return next(line.strip() for line in log.splitlines() if text in line)[-300:]
 
 
 def window(since: date, night: datetime, feed: str) -> dict[str, str]:
@@ -216,8 +306,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", type=Path, default=Path(".env"), help="the environment file that compose reads")
     parser.add_argument("--kill-worker", action="store_true", help="kill a worker in mid-task (profile celery)")
+    parser.add_argument(
+        "--kill-database", action="store_true", help="kill PostgreSQL during load, build and publication"
+    )
+    parser.add_argument("--fill-disk", action="store_true", help="no room for a landing (needs small-disk.yml)")
     arguments = parser.parse_args()
-    Day(settings_of(arguments.env)).play(arguments.kill_worker)
+    day = Day(settings_of(arguments.env))
+    day.play(arguments.kill_worker, arguments.kill_database, arguments.fill_disk)
     print("a day in containers: passed")
     sys.exit(0)
 
