@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,15 @@ def write(
     """Write `index.html` and a page per target into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, validation in validations.items():
-        html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(validation))
+        html = _view().render(ValidationResultsPageRenderer().render(validation))
         (folder / f"{name}.html").write_text(_local(html), encoding="utf-8")
     (folder / "index.html").write_text(_summary(run_id, disposition, results, validations), encoding="utf-8")
+
+
+@cache
+def _view() -> DefaultJinjaPageView:
+    """One for all pages: each compiles the library's templates for itself."""
+    return DefaultJinjaPageView()
 
 
 def _local(html: str) -> str:

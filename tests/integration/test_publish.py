@@ -71,6 +71,9 @@ def built(start_sandbox: Callable[..., object], new_warehouse: Callable[..., Set
     return settings
 
 
+OWNER = "Văn phòng Ủy ban nhân dân Thành phố"
+
+
 def gate_says(settings: Settings, candidate_id: str, disposition: str, *failed: tuple[str, str]) -> str:
     """Record a run of the gate as the gate does, with the failed expectations (id, severity)."""
     with connect(settings, role="hailong_gate") as connection:
@@ -89,7 +92,7 @@ def gate_says(settings: Settings, candidate_id: str, disposition: str, *failed: 
                 "values (%s, %s, 'candidate', %s, false, 'x', 'x')",
                 (run_id, name, severity),
             )
-        failures = [Failure(name, PERIOD, severity, "x", "x", "1", ("HCM.P1",)) for name, severity in failed]
+        failures = [Failure(name, PERIOD, severity, OWNER, "x", "1", ("HCM.SN01",)) for name, severity in failed]
         findings.record(connection, run_id, "period", failures, (), date(2026, 11, 30))
     return run_id
 
@@ -226,12 +229,16 @@ def test_the_edition_is_the_signed_copy_row_for_row(built: Settings, published: 
 
 
 def test_what_the_signer_quoted_is_closed_in_the_signer_s_name_and_nothing_else_is(
-    built: Settings, copied: candidate.Candidate, published: edition.Edition
+    built: Settings, copied: candidate.Candidate, published: edition.Edition, tmp_path: Path
 ) -> None:
     stands = {row["expectation_id"]: row for row in findings.find(built, "all", period=PERIOD)}
     quoted = stands["cand.awaiting"]
     assert (quoted["state"], quoted["by"]) == ("closed", "signer")
     assert quoted["why"] == f"quoted by the signer and published as {published.edition_id}"
+    (path,) = workbook.build(built, PERIOD, OWNER, tmp_path)  # but nobody has put it right
+    assert ("cand.awaiting", "HCM.SN01") in {
+        (row[1], row[4]) for row in openpyxl.load_workbook(path)["Cần sửa"].iter_rows(min_row=4, values_only=True)
+    }
     gate_says(built, copied.candidate_id, "warn", ("cand.later", "warning"), ("cand.awaiting", "warning"))
     assert findings.close_published(built, published.edition_id) == 0  # another run saw them since: they are open
     assert {row["expectation_id"] for row in findings.find(built, period=PERIOD)} >= {"cand.later", "cand.awaiting"}

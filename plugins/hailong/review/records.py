@@ -270,11 +270,14 @@ class _Reader:
             yield row | {"feed": feed, "event_on": row["since"], "todo": words.REPAIR}
 
     def _found(self) -> Iterator[dict[str, Any]]:
-        """What is no record: feeds that are late, batches, codes, windows, units of a candidate; while the finding stands."""
+        """What is no record: feeds that are late, batches, codes, windows, units of a candidate; while the finding stands, and
+        of a period also what it was published with: the source has not put it right.
+        """
         statement = sql.SQL(
             "select f.expectation_id as rule, f.scope_kind, f.scope, f.owner, f.reason as wrong, f.failing_keys, "
             "(f.opened_at at time zone %(zone)s)::date as since from dq.finding_on('infinity') as f "
-            "where f.state <> 'closed' and f.owner <> %(ours)s"
+            "where f.owner <> %(ours)s and (f.state <> 'closed' or exists ("
+            "select from publish.edition as e where e.gate_run_id = f.last_run_id and e.published_at <= f.event_at))"
         )
         for row in self._ask(statement, ours=owners.OURS):
             of_period = row["scope_kind"] == "period"
