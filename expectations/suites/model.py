@@ -109,10 +109,9 @@ def one_of(check_id: str, target: str, column: str, values: Iterable[Any], sever
 
 def unique(check_id: str, target: str, columns: list[str], severity: str, reason: str) -> Check:
     """No two rows with the same key."""
+    kind, arguments = "ExpectCompoundColumnsToBeUnique", dict[str, Any](column_list=columns)
     if len(columns) == 1:
         kind, arguments = "ExpectColumnValuesToBeUnique", {"column": columns[0]}
-    else:
-        kind, arguments = "ExpectCompoundColumnsToBeUnique", {"column_list": columns}
     return Check(check_id, target, severity, reason, kind, arguments, f"unique: {', '.join(columns)}")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hailong.errors import PermanentError, UsageError
 from hailong.periods import code_before
-from hailong.review import workbook
+from hailong.review import records, workbook
 from hailong.settings import Settings
 from hailong.warehouse.connect import connect
 from tests.integration.test_findings import OFFICE, RATERS, failure, night
@@ -142,6 +142,36 @@ def test_an_owner_is_handed_exactly_its_wrong_records_of_the_period(books: dict[
         ("rating", "stale"), ("rating", "quarantine.unreadable"), ("self_evaluation", "evaluation.no_score"),
     }  # fmt: skip
     assert sum(found.values()) == 3  # the unreadable rating came twice and stands once
+
+
+def test_where_a_run_could_not_keep_all_keys_every_record_that_breaks_the_rule_is_listed(
+    reviewed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate named D5 of a feed in which D8 breaks the same rule, D9 does not, and D6 was put right since."""
+    with connect(reviewed) as connection:
+        connection.execute("alter table ops.batch alter loaded_at set default '2026-10-08 20:00Z'")
+        batch = add_batch(connection, "dossier", "e" * 64, received=3, loaded=3)
+        connection.execute("alter table ops.batch alter loaded_at set default clock_timestamp()")
+        for key, received in (("D8", "1926-10-01"), ("D9", "2026-10-01"), ("D6", "2026-10-01")):
+            raw(connection, "dossier", batch, key, dossier_code=key, received_at=received)
+            connection.execute(
+                "insert into raw.dossier_head (record_key, batch_id, op, version_hash) values (%s, %s, 'upsert', 'h') "
+                "on conflict (record_key) do update set batch_id = excluded.batch_id",
+                (key, batch),
+            )
+
+    def broken() -> dict[str, str]:
+        (path,) = workbook.build(reviewed, PERIOD, OFFICE, tmp_path)
+        rows = lines(openpyxl.load_workbook(path), "Cần sửa")
+        return {
+            row["Mã hồ sơ, bản ghi"]: f"{row['Phát hiện từ']:%Y-%m-%d}"
+            for row in rows
+            if row["Mã kiểm tra"] == "dossier.receipt_year"
+        }
+
+    assert broken() == {"D5": "2026-10-06"}
+    monkeypatch.setattr(records, "KEYS", 3)  # as many as the run named
+    assert broken() == {"D5": "2026-10-06", "D8": "2026-10-09"}
 
 
 def test_a_line_says_who_what_and_what_to_do(books: dict[str, Any]) -> None:

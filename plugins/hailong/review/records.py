@@ -23,7 +23,7 @@ from hailong.periods import Period
 from hailong.publish.candidate import hold_builds, newest_build
 from hailong.publish.report import words as said
 from hailong.review import owners, words
-from hailong.review.findings import EVERYTHING
+from hailong.review.findings import EVERYTHING, KEYS
 
 EVALUATIONS = {
     "internal": "internal_evaluation",
@@ -258,16 +258,46 @@ class _Reader:
             }  # fmt: skip
 
     def _landed(self, feed: str) -> Iterator[dict[str, Any]]:
-        """Records of which a run of the gate said that they break a rule, and of which nothing newer has come since."""
+        """Records of which a run of the gate said that they break a rule, and of which nothing newer has come since.
+
+        A run keeps the first so many keys of a rule: where they were too many, all records are asked again, from when they came.
+        """
         statement = sql.SQL(
             "select r.expectation_id as rule, f.key, null as unit_code, max(r.reason) as wrong, "
+            "bool_or(cardinality(r.failing_keys) >= %(most)s) as is_cut, "
             "(min(g.started_at) at time zone %(zone)s)::date as since "
             "from dq.run as g inner join dq.result as r on g.run_id = r.run_id cross join unnest(r.failing_keys) as f (key) "
             "inner join {head} as h on f.key = h.record_key and h.op = 'upsert' and h.batch_id <= g.as_of_batch "
             "where g.scope = 'landed' and r.target = %(feed)s and not r.success and r.severity <> 'info' group by 1, 2"
         ).format(head=head_table(feed))
-        for row in self._ask(statement, feed=feed):
+        named: dict[str, set[str]] = {}
+        cut: dict[str, str] = {}
+        for row in self._ask(statement, feed=feed, most=KEYS):
+            named.setdefault(row["rule"], set()).add(row["key"])
+            if row["is_cut"]:
+                cut[row["rule"]] = row["wrong"]
             yield row | {"feed": feed, "event_on": row["since"], "todo": words.REPAIR}
+        for rule, wrong in sorted(cut.items()):
+            for row in self._breaking(feed, rule):
+                if row["key"] not in named[rule]:
+                    own = {"feed": feed, "rule": rule, "unit_code": None, "wrong": wrong, "todo": words.REPAIR}
+                    yield own | row | {"event_on": row["since"]}
+
+    def _breaking(self, feed: str, rule_id: str) -> Iterator[dict[str, Any]]:
+        """Every record in force that came within the periods and breaks a rule on what has landed."""
+        from expectations.suites import landed
+
+        rule = next((rule for rule in landed.RULES if rule.id == rule_id), None)
+        if rule is None:
+            return  # of an earlier version: what its runs kept is all that is known
+        statement = sql.SQL(
+            "select r.record_key as key, (b.loaded_at at time zone %(zone)s)::date as since from {raw} as r "
+            "inner join {head} as h on r.record_key = h.record_key and r.batch_id = h.batch_id "
+            "inner join ops.batch as b on r.batch_id = b.batch_id "
+            "where r.op = 'upsert' and (b.loaded_at at time zone %(zone)s)::date >= %(since)s "
+            "and (b.loaded_at at time zone %(zone)s)::date < %(until)s and ({broken})"
+        ).format(raw=sql.Identifier("raw", feed), head=head_table(feed), broken=sql.SQL(rule.broken))  # type: ignore[arg-type]
+        yield from self._ask(statement, **landed.CONSTANTS)
 
     def _found(self) -> Iterator[dict[str, Any]]:
         """What is no record: feeds that are late, batches, codes, windows, units of a candidate; while the finding stands, and

@@ -1,7 +1,6 @@
 """The monthly workbook of a source's owner: the records to fix, the trend of twelve periods, the disputes.
 
-Every record that the marts or the quarantine call wrong, and of each rule on what has landed those that the gate kept
-(`outcome.RECORDED` a run).
+Every record that the marts, the quarantine or the gate call wrong.
 
 The same state of the warehouse gives the same bytes: no clock, no order but the rows' own.
 """
