@@ -15,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,21 @@ class Day:
         self.run_all("registers", [(f"ingest__{feed}", {}) for feed in REGISTERS])
         first = window(START, NIGHT_1, "dossier")
         if kill_worker:
-            self.worker_dies("ingest__dossier", first)
+            self.worker_dies("ingest__dossier", first, holding="raw.dossier")
         if fill_disk:
             self.disk_is_full("ingest__dossier", first)
         if kill_database:
-            rating = ("ingest__rating", window(START, NIGHT_1, "rating"))
-            self.database_dies(*rating, "ingest", holding="raw.rating")
+            rated = window(START, NIGHT_1, "rating")
+            self.database_dies(
+                "ingest__rating", "ingest", "raw.rating", lambda: self.engineer.trigger("ingest__rating", rated)
+            )
         self.run_all("night 1", self.events(START, NIGHT_1))
         self.sandbox.set_clock(NIGHT_2)
         self.run_all("night 2", self.events((NIGHT_1 + timedelta(days=1)).date(), NIGHT_2))
         if kill_database:
-            self.database_dies("build__warehouse", {}, "build", holding="raw.rating")
+            self.database_dies(
+                "build__warehouse", "build", "raw.rating", lambda: self.engineer.trigger("build__warehouse")
+            )
         self.run_all("build", [("build__warehouse", {})])
         self.publish(kill_database)
 
@@ -134,23 +139,22 @@ class Day:
                 hosts[task["hostname"] or "scheduler"] = hosts.get(task["hostname"] or "scheduler", 0) + 1
         self.say(f"{title}: {len(runs)} runs succeeded; tasks by host {sorted(hosts.values())}")
 
-    def worker_dies(self, dag_id: str, conf: Mapping[str, str]) -> None:
-        """The source makes the task wait, its worker is killed meanwhile, and the run ends well on another one."""
-        self.fault("dossier:429=45@1")
-        run_id = self.engineer.trigger(dag_id, conf)
-        task = self.until(lambda: self.running(dag_id, run_id), 60)
-        time.sleep(8)  # well inside
-        subprocess.run(["docker", "kill", task["hostname"]], check=True, capture_output=True)
+    def worker_dies(self, dag_id: str, conf: Mapping[str, str], holding: str) -> None:
+        """The worker of a task is killed while it waits, in the middle of its load, and the run ends well on another one."""
+        with self.held(holding):
+            run_id = self.engineer.trigger(dag_id, conf)
+            self.until(lambda: self.waits_for(holding), 300)
+            task = self.engineer.tasks(dag_id, run_id)["ingest"]
+            quietly("docker", "kill", task["hostname"])
         killed = time.monotonic()
-        self.say(f"{dag_id}: worker {task['hostname']} killed in mid-task (try {task['try_number']})")
-        self.fault("")
+        self.say(f"{dag_id}: worker {task['hostname']} killed in mid-load (try {task['try_number']})")
         again = self.until(lambda: self.running(dag_id, run_id, after=task["try_number"]), 900)
         self.say(
             f"{dag_id}: try {again['try_number']} began {time.monotonic() - killed:.0f} s later on {again['hostname']}"
         )
         assert again["hostname"] != task["hostname"]
         assert self.engineer.wait(dag_id, run_id, timeout=600) == "success"
-        subprocess.run(["docker", "start", task["hostname"]], check=True, capture_output=True)
+        quietly("docker", "start", task["hostname"])
         self.say(f"{dag_id}: the run succeeded; the worker is started again")
 
     def running(self, dag_id: str, run_id: str, after: int = 0) -> dict[str, Any] | None:
@@ -174,25 +178,36 @@ class Day:
         inside("scheduler", "rm", filler)
         self.goes_on(dag_id, run_id, "ingest")
 
-    def database_dies(self, dag_id: str, conf: Mapping[str, str], task_id: str, holding: str) -> None:
-        run_id = self.engineer.trigger(dag_id, conf)
-        self.kill_database_in(dag_id, run_id, task_id, holding)
-
-    def kill_database_in(self, dag_id: str, run_id: str, task_id: str, holding: str) -> None:
+    def database_dies(self, dag_id: str, task_id: str, holding: str, begin: Callable[[], str]) -> None:
         """PostgreSQL is killed while the task stands in the middle of its work, waiting for a table that somebody holds."""
-        stop = f"begin; lock table {holding} in access exclusive mode; select pg_sleep(600)"
-        hold = subprocess.Popen(
-            in_container("postgres", *PSQL, stop), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        waits = f"select count(*) from pg_locks where not granted and relation = '{holding}'::regclass"
-        self.until(lambda: int(inside("postgres", *PSQL, waits)) or None, 300)
-        server = container("postgres")
-        subprocess.run(["docker", "kill", server], check=True, capture_output=True)
-        hold.wait()
+        with self.held(holding):
+            run_id = begin()
+            self.until(lambda: self.waits_for(holding), 600)
+            quietly("docker", "kill", container("postgres"))
         time.sleep(10)
-        subprocess.run(["docker", "start", server], check=True, capture_output=True)
+        quietly("docker", "start", container("postgres"))
         self.say(f"{dag_id}: PostgreSQL killed while `{task_id}` was at {holding}, and started again after 10 s")
         self.goes_on(dag_id, run_id, task_id)
+
+    @contextmanager
+    def held(self, table: str) -> Iterator[None]:
+        """Somebody holds a table, and whoever wants it waits in the middle of what it does."""
+        hold = in_container(
+            "postgres", *PSQL, f"begin; lock table {table} in access exclusive mode; select pg_sleep(600)"
+        )
+        holder = subprocess.Popen(hold, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        holds = f"select count(*) from pg_locks where granted and mode = 'AccessExclusiveLock' and relation = '{table}'::regclass"
+        self.until(lambda: int(inside("postgres", *PSQL, holds)), 60)
+        try:
+            yield
+        finally:
+            let_go = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'"
+            quietly(*in_container("postgres", *PSQL, let_go), check=False)  # gone where the server is
+            holder.wait()
+
+    def waits_for(self, table: str) -> int:
+        waits = f"select count(*) from pg_locks where not granted and relation = '{table}'::regclass"
+        return int(inside("postgres", *PSQL, waits))
 
     def goes_on(self, dag_id: str, run_id: str, task_id: str, timeout: float = 1500) -> None:
         """The task failed for now; an engineer clears it, as one does who does not wait for its turn, and the run succeeds."""
@@ -224,12 +239,6 @@ class Day:
             time.sleep(1)
         raise AssertionError(f"nothing after {timeout:.0f} s")
 
-    def fault(self, spec: str) -> None:
-        httpx.post(
-            f"{self.sandbox.url}/_sandbox/faults", json={"faults": spec}, timeout=30, trust_env=False,
-            headers={"Authorization": f"Bearer {self.sandbox.token}"},
-        ).raise_for_status()  # fmt: skip
-
     # -- the signature -------------------------------------------------------------------------------------------------
 
     def publish(self, kill_database: bool) -> None:
@@ -243,10 +252,16 @@ class Day:
         forged = {"key": "answer", "value": {"by": "signer", "approved": True}}
         path = f"/api/v2/dags/{PUBLISH}/dagRuns/{run_id}/taskInstances/sign_off/xcomEntries"
         refused(403, lambda: self.engineer._request("POST", path, json=forged))
-        answer = self.signer.answer(PUBLISH, run_id, "sign_off", "Approve")
-        assert answer["responded_by"]["name"] == "signer"
+
+        def sign() -> str:
+            answer = self.signer.answer(PUBLISH, run_id, "sign_off", "Approve")
+            assert answer["responded_by"]["name"] == "signer"
+            return run_id
+
         if kill_database:
-            self.kill_database_in(PUBLISH, run_id, "publish", holding="publish.artifact")
+            self.database_dies(PUBLISH, "publish", "publish.artifact", sign)
+        else:
+            sign()
         assert self.engineer.wait(PUBLISH, run_id, timeout=1200) == "success", self.engineer.tasks(PUBLISH, run_id)
         recorded = self.engineer.result(PUBLISH, run_id, "record")
         published = self.engineer.result(PUBLISH, run_id, "publish")
@@ -262,6 +277,10 @@ class Day:
         assert PERIOD in shown, shown
         assert PUBLISH in inside("scheduler", "airflow", "dags", "list", "--output", "plain")
         self.say("commands by hand reach warehouse and Airflow")
+
+
+def quietly(*command: str, check: bool = True) -> None:
+    subprocess.run(command, check=check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def container(service: str) -> str:
