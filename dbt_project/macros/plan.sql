@@ -18,6 +18,14 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#
+  A full build writes the rows that change together, and that a night asks for together, side by side: a night then reads as many
+  pages as it has rows to look at, however long the history. An increment appends, which keeps the order.
+#}
+{% macro written_by(column) -%}
+    {%- if not is_increment() -%} order by {{ column }} {%- endif -%}
+{%- endmacro %}
+
 {# Sums and joins after this table are planned by what is in it. #}
 {% macro look_at() -%}
     {%- if model.config.materialized != 'view' -%}

@@ -98,10 +98,31 @@
     )
 {%- endmacro %}
 
-{# Another share of the days each build, all of them in as many builds; states beside the real one are not counted. #}
-{% macro has_its_turn(day) -%}
-    mod(to_char({{ day }}, 'J')::integer, {{ var('drift_builds') }})
-    = (select mod(count(*), {{ var('drift_builds') }}) from ops.build where schema_prefix = '')
+{#
+  So many days each build, in turn, and after the last the first again: what a night costs does not grow with the history. The
+  days with sums, and the day after each, which may have lost all of them. States beside the real one are not counted. Tables
+  are named: a scope is read before refs are known.
+#}
+{% macro days_in_turn() -%}
+    select day
+    from (
+        select
+            day,
+            row_number() over (order by day) - 1 as place,
+            count(*) over () as days
+        from (
+            select event_on as day from facts.fct_unit_day
+            union
+            select event_on from facts.fct_unit_day_flow
+            union
+            select event_on + 1 from facts.fct_unit_day_flow where event_on > '-infinity'
+        ) as days_with_sums
+    ) as placed
+    where mod(
+        place + days - mod(
+            {{ var('drift_days') }} * (select count(*) from ops.build where schema_prefix = ''), days
+        ), days
+    ) < {{ var('drift_days') }}
 {%- endmacro %}
 
 {# What is open at the end of a period depends on everything before it. #}

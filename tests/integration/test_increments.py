@@ -435,7 +435,7 @@ def test_a_sum_that_drifted_stops_the_build_and_a_full_one_mends_it(
     real = building.dbt.run
 
     def every_day(*arguments: Any, **more: Any) -> Any:
-        return real(*arguments, **more, variables={"drift_builds": 1})
+        return real(*arguments, **more, variables={"drift_days": 100_000})
 
     monkeypatch.setattr(building.dbt, "run", every_day)
     with pytest.raises(PermanentError, match="dq_incremental_drift"):
@@ -444,6 +444,26 @@ def test_a_sum_that_drifted_stops_the_build_and_a_full_one_mends_it(
     assert [(unit_code, measure, int(by)) for unit_code, measure, by in found] == [("U1", "a_dossiers", 1)]
     build(settings, full=True)
     assert {name: rows for name, rows in dump(settings).items() if rows != before[name]} == {}
+
+
+def test_every_day_with_sums_has_its_turn_and_a_night_looks_at_so_many(grown: Grown) -> None:
+    settings = grown.settings
+    assert not build(settings).full_refresh
+    compiled = next((settings.home / "dbt" / "target" / "compiled").rglob("dq_incremental_drift.sql")).read_text(
+        "utf-8"
+    )
+    looked_at = compiled.partition("with looked_at as (")[2].partition("unit_days as (")[0].rstrip().removesuffix("),")
+    counted = "(select count(*) from ops.build where schema_prefix = '')"
+    assert counted in looked_at
+    sums = "select event_on from facts.fct_unit_day union select event_on from facts.fct_unit_day_flow"
+    days = {day for (day,) in query(settings, sums)}
+    nights = [
+        [day for (day,) in query(settings, looked_at.replace(counted, str(number)))] for number in range(1, len(days))
+    ]
+    assert {len(night) for night in nights} == {10}
+    seen = [day for night in nights[: len(days) // 10] for day in night]
+    assert len(seen) == len(set(seen)), "a day had two turns before others had theirs"
+    assert days <= {day for night in nights for day in night}
 
 
 def test_a_stretch_that_is_held_with_other_borders_is_summed_again(grown: Grown) -> None:

@@ -107,3 +107,4 @@ from dossiers
 left join quarantined on dossiers.record_key = quarantined.record_key
 left join units as resolving on dossiers.resolving_unit_code = resolving.unit_code
 left join units as receiving on dossiers.receiving_unit_code = receiving.unit_code
+{{ written_by('received_on') }}

@@ -132,7 +132,4 @@ from histories
 left join earliest_supplement on histories.record_key = earliest_supplement.record_key
 left join earlier_due on histories.record_key = earlier_due.record_key
 left join restart_due on histories.record_key = restart_due.record_key
-{%- if not is_increment() %}
--- Neighbours are those that were told of last together: what a night asks for lies in few places.
-order by histories.batch_id
-{%- endif %}
+{{ written_by('histories.batch_id') }}

@@ -106,3 +106,4 @@ select
     first_batch_id::bigint as first_batch_id,
     is_stale::boolean as is_stale
 from placed
+{{ written_by('rated_on') }}

@@ -120,3 +120,4 @@ inner join own on compared.dossier_code = own.dossier_code
 where
     (compared.unit_code, compared.is_inherited_overdue, compared.exclusion_reason, compared.lateness)
     is distinct from (own.unit_code, own.is_inherited_overdue, own.exclusion_reason, own.lateness)
+{{ written_by('result_on') }}

@@ -112,3 +112,4 @@ inner join own on read_again.dossier_code = own.dossier_code
 where
     (read_again.unit_code, coalesce(read_again.is_excluded, false), read_again.return_count)
     is distinct from (own.unit_code, own.is_excluded, own.return_count)
+{{ written_by('result_on') }}

@@ -162,3 +162,4 @@ select
     return_count::integer as return_count,
     permitted_returns::integer as permitted_returns
 from timed
+{{ written_by('result_on') }}

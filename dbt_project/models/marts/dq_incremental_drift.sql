@@ -3,7 +3,7 @@
 {{ config(
     alias='incremental_drift',
     unique_key=['unit_code', 'event_on', 'measure'],
-    scope=has_its_turn('held.event_on'),
+    scope="held.event_on in (" ~ days_in_turn() ~ ")",
     looks_up=true,
 ) }}
 
@@ -13,18 +13,14 @@
     'became_overdue', 'overdue_ended', 'inherited_overdue',
 ] %}
 
-with days as (
-    select day from {{ ref('dim_calendar_day') }}
-    union
-    select event_on from {{ ref('fct_unit_day') }}
-    union
-    select event_on from {{ ref('fct_unit_day_flow') }}
-),
-
 -- Asked for as an array: each branch of a view then takes these days from its index.
-looked_at as (
-    select day from days
-    where {% if is_increment() %}{{ has_its_turn('day') }}{% else %}false{% endif %}
+with looked_at as (
+    {%- if is_increment() %}
+    {{ days_in_turn() }}
+    {%- else %}
+    select event_on as day from {{ ref('fct_unit_day') }}
+    where false
+    {%- endif %}
 ),
 
 unit_days as (
