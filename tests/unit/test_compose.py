@@ -115,6 +115,13 @@ def test_each_service_is_given_what_it_needs_and_no_more() -> None:
     assert not any("sandbox" in found for found in holders.values())
 
 
+def test_every_process_of_ours_is_told_how_to_log() -> None:
+    ours = set(services()) - {"postgres", "redis", "sandbox"}
+    told = {name for name, service in services().items() if "HAILONG_LOG" in (service.get("environment") or {})}
+    assert told == ours
+    assert example()["HAILONG_LOG"] == "json"
+
+
 def test_the_image_is_of_the_lock_runs_as_nobody_special_and_takes_no_secret() -> None:
     text = (PROJECT / "Dockerfile").read_text("utf-8")
     assert "--no-deps --require-hashes" in text and "requirements.lock" in text

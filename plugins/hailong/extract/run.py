@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import psycopg
 
+from hailong import logs
 from hailong.contracts import Contract, FileDrop, PagedHttp, PortalWindows, SqlView, find_contract
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
 from hailong.extract.again import Fingerprints, find_earlier
@@ -152,7 +153,8 @@ def _load_all(
             ) from error
         if progress:
             part = f"[{number} of {len(landings)}] " if len(landings) > 1 else ""
-            progress(part + results[-1].message)
+            with logs.about(batch=results[-1].batch_id):
+                progress(part + results[-1].message)
     if len(failed) == 1:
         if results and stop_at_failure:
             done = f" ({len(results)} of {len(landings)} chunks are loaded; the same command goes on after them)"
