@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from hailong import __version__, logs
+from hailong import __version__, lineage, logs
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
 from hailong.settings import Settings
 
@@ -381,8 +381,10 @@ def build(
     """Build staging, core, facts and marts as of one batch, and prove that every key and constraint stands."""
     from hailong.warehouse.build import build as run
 
-    with _progress() as tell:
-        result = run(Settings.load(), as_of=as_of, full=full, officials=officials, progress=tell)
+    settings = Settings.load()
+    with _progress() as tell, lineage.build(settings) as built:
+        result = run(settings, as_of=as_of, full=full, officials=officials, progress=tell)
+        built(result)
     _show(result, as_json)
 
 
@@ -402,8 +404,10 @@ def candidate(
     """Copy one closed period as it was at its cut-off: the copy that the gate, the reviewer and the signature look at."""
     from hailong.publish.candidate import create
 
-    with _progress() as tell:
-        found = create(Settings.load(), _period(period), by or _login(), late=late, progress=tell)
+    settings, code = Settings.load(), _period(period)
+    with _progress() as tell, lineage.candidate(settings) as copied:
+        found = create(settings, code, by or _login(), late=late, progress=tell)
+        copied(found)
     _show(found, as_json)
 
 
@@ -452,7 +456,11 @@ def publish(
     """Make the signed candidate the edition of the period, and write its files."""
     from hailong.publish.edition import publish as run
 
-    _show(run(Settings.load(), _period(period), by or _login()), as_json)
+    settings, code = Settings.load(), _period(period)
+    with lineage.publication(settings) as published:
+        found = run(settings, code, by or _login())
+        published(found)
+    _show(found, as_json)
 
 
 @app.command(
@@ -468,11 +476,11 @@ def restate(
     """Say a published period anew, as the newest build has it: what changed by which cause, and a candidate to be signed."""
     from hailong.publish.restate import restate as run
 
-    with _progress() as tell:
-        found = run(Settings.load(), _period(period), reason, by, dry_run=dry_run, progress=tell)
-    logs.bind_result(found)
-    if found.candidate:
-        logs.bind_result(found.candidate)
+    settings, code = Settings.load(), _period(period)
+    with _progress() as tell, lineage.candidate(settings, dry_run) as copied:
+        found = run(settings, code, reason, by, dry_run=dry_run, progress=tell)
+        logs.bind_result(found)
+        copied(found.candidate)
     if as_json:
         told: dict[str, Any] = {
             "edition_id": found.edition_id,

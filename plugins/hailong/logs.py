@@ -96,7 +96,8 @@ def about(**what: Any) -> Iterator[None]:
 
 def bind_result(result: Any) -> None:
     """What a result is about, as far as it says so."""
-    bind(**{name: getattr(result, field, None) for field, name in OF_RESULT.items()})
+    for field, name in OF_RESULT.items():
+        bind(**{name: getattr(result, field, None)})
 
 
 def context() -> dict[str, Any]:

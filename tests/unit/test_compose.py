@@ -110,6 +110,7 @@ def test_each_service_is_given_what_it_needs_and_no_more() -> None:
     assert holders["POSTGRES_PASSWORD"] == {"postgres", "init"}
     assert holders["HAILONG_DB_PASSWORD"] == {*tasks, "api-server"}
     assert holders["HAILONG_PSEUDONYM_KEY"] == holders["HAILONG_SMTP_URL"] == holders["HAILONG_WEBHOOK_KEY"] == tasks
+    assert holders["OPENLINEAGE_API_KEY"] == tasks
     assert holders["HAILONG_SOURCE_TTHC_TOKEN"] == {"init"}
     assert holders["HAILONG_OIDC_CLIENT_SECRET"] == {"init", "api-server"}
     assert not any("sandbox" in found for found in holders.values())
