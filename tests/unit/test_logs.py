@@ -249,7 +249,9 @@ def test_the_entry_point_of_the_image_fails_in_one_line() -> None:
     assert "/nowhere/password" in said["message"]
 
 
-def test_airflow_knows_the_option() -> None:
+def test_airflow_knows_the_option_and_tells_each_task_which_it_is() -> None:
     from airflow.configuration import conf
+    from airflow.sdk.execution_time.context import AIRFLOW_VAR_NAME_FORMAT_MAPPING
 
+    assert set(logs.OF_AIRFLOW) <= {name["env_var_format"] for name in AIRFLOW_VAR_NAME_FORMAT_MAPPING.values()}
     assert conf.configuration_description["logging"]["options"]["json_logs"]["type"] == "boolean"
