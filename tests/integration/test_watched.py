@@ -297,14 +297,18 @@ def test_the_key_goes_with_each_event(road: Road) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "why"), [("http://127.0.0.1:9", "ConnectionError at 127.0.0.1"), ("nonsense", "which is no address")]
+    ("arguments", "url", "why"),
+    [
+        (("build",), "http://127.0.0.1:9", "ConnectionError at 127.0.0.1"),
+        (("ingest", "unit_register"), "nonsense", "which is no address"),
+    ],
 )
-def test_a_receiver_that_is_away_costs_one_warning(road: Road, url: str, why: str) -> None:
-    call = road.walk(f"away {url}", "build", OPENLINEAGE_URL=url)
+def test_a_receiver_that_is_away_costs_one_warning(road: Road, arguments: tuple[str, ...], url: str, why: str) -> None:
+    call = road.walk(f"away {url}", *arguments, OPENLINEAGE_URL=url)
     assert call.status == 0
     warned = [line for line in call.log if line["level"] != "info"]
     assert [(line["level"], line.get("logger")) for line in warned] == [("warning", "hailong.lineage")]
-    assert why in warned[0]["message"] and warned[0]["command"] == "build"
+    assert why in warned[0]["message"] and warned[0]["command"] == arguments[0]
 
 
 def test_a_receiver_that_refuses_costs_one_warning(road: Road) -> None:
