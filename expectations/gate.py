@@ -22,9 +22,10 @@ import psycopg
 from rich.console import Console
 
 from expectations import data_docs
-from expectations.outcome import RECORDED, Part, Result, Run, decide, show
+from expectations.outcome import RECORDED, Part, Result, Run, decide, show, tell
 from expectations.suites import candidate, landed
 from expectations.suites.model import OWNER, Check, Subject, Target
+from hailong import logs
 from hailong.errors import HailongError, PermanentError, TransientError
 from hailong.publish.candidate import hold_builds
 from hailong.review import ROLE, findings
@@ -289,13 +290,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--landed", action="store_true", help="check what has landed")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on one line")
     options = parser.parse_args(arguments)
+    as_lines = logs.begin("gate")
+    logs.bind(candidate=options.candidate)
     try:
         settings = Settings.load()
         run = run_landed(settings) if options.landed else run_candidate(settings, options.candidate)
     except HailongError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False)
-        return int(os.environ.get("HAILONG_TRANSIENT_EXIT", "1")) if isinstance(error, TransientError) else 1
-    show(run, Console(stderr=options.json))
+        status = int(os.environ.get("HAILONG_TRANSIENT_EXIT", "1")) if isinstance(error, TransientError) else 1
+        if as_lines:
+            logs.tell_failure(logs.kind_of(error), str(error), status)
+        else:
+            Console(stderr=True).print(f"error: {error}", markup=False)
+        return status
+    except Exception as error:
+        if not as_lines:
+            raise
+        logs.tell_failure("unexpected", f"{type(error).__name__}: {error}", 1, error)
+        return 1
+    if as_lines:
+        tell(run)
+    if not (as_lines and options.json):
+        show(run, Console(stderr=options.json))
     if options.json:
         print(run.as_json(), flush=True)
     return int(run.disposition == "stop")

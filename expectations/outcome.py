@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from expectations.suites.model import OWNER, SEVERITIES
+from hailong import logs
 from hailong.review.findings import KEYS, Tally
 
 SHOWN, RECORDED = 20, KEYS  # failing keys in a message, in `dq.result`
@@ -79,6 +80,20 @@ def decide(results: Sequence[Result]) -> str:
     """stop on a critical failure, warn on a warning, else pass (info never holds anything up)."""
     failed = {result.severity for result in results if not result.success}
     return "stop" if "critical" in failed else "warn" if "warning" in failed else "pass"
+
+
+def tell(run: Run) -> None:
+    """The same for the logs: a line for what was decided and one for each failure; keys and names stay in the Data Docs."""
+    levels = {"pass": "info", "warn": "warning", "stop": "error"}
+    about = {"gate_run": run.run_id, "disposition": run.disposition}
+    logs.tell("gate", f"{run.disposition} ({len(run.results)} expectations)", levels[run.disposition], **about)
+    for result in sorted(run.failed, key=lambda r: SEVERITIES.index(r.severity)):
+        said = f"{result.reason} ({result.observed}; {result.threshold})"
+        level = {"critical": "error", "warning": "warning"}.get(result.severity, "info")
+        logs.tell(
+            "expectation", said, level, gate_run=run.run_id, expectation=result.expectation_id, owner=result.owner,
+            failing=len(result.failing_keys),
+        )  # fmt: skip
 
 
 def show(run: Run, console: Console) -> None:

@@ -133,11 +133,12 @@ def mailbox(tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
 
 @dataclass
 class Hook:
-    """What a webhook received, as (headers, body), and the status that it answers with."""
+    """What a webhook received, as (headers, body), on which paths, and the status that it answers with."""
 
     url: str = ""
     status: int = 200
     calls: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    paths: set[str] = field(default_factory=set)
 
     def take(self) -> list[dict[str, Any]]:
         taken, self.calls = self.calls, []
@@ -152,6 +153,7 @@ def webhook() -> Iterator[Hook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            hook.paths.add(self.path)
             if hook.status < 300:
                 hook.calls.append((dict(self.headers), body))
             self.send_response(hook.status)

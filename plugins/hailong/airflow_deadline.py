@@ -7,6 +7,7 @@ parsed and by every Airflow process, so it needs `airflow.sdk` only.
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 from airflow.sdk.definitions.callback import SyncCallback  # airflow.sdk has the three too, but its stub lacks them
 from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert
 
+from hailong import logs
 from hailong.settings import PROJECT, Settings
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ def tell(context: Any = None) -> None:
         [sys.executable, "-m", "hailong.cli", "status", "--deadline", "--notify"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
         errors="replace", cwd=PROJECT, timeout=600, check=False,
+        env=os.environ | {logs.VARIABLE: "text"},  # what is logged here is Airflow's to format
     )  # fmt: skip
     for line in done.stdout.splitlines():
         log.info("%s", line)

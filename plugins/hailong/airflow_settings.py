@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hailong import logs
 from hailong.settings import Settings
 
 FILES = "Hailong Files"  # what a role must be allowed to read to see Data Docs and editions in Airflow's pages
@@ -30,6 +31,7 @@ def shared(settings: Settings) -> dict[str, str]:
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        "AIRFLOW__LOGGING__JSON_LOGS": str(logs.wants_json(settings.env)),
     }
 
 

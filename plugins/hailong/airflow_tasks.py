@@ -43,6 +43,7 @@ Phát hiện: {{ gate.findings.new }} mới, {{ gate.findings.known }} đã bi�
 Chi tiết: [{{ gate.run_id }}](/hailong/data_docs/{{ gate.run_id }}/index.html) ({{ gate.docs_uri }})
 {% endif %}"""
 
+LOGGED = {"timestamp", "level", "event", "command"}  # in every line of a command's log, and in no answer of one
 TRANSIENT_EXIT = 75  # EX_TEMPFAIL: what the command line ends with on a TransientError when it is asked to
 
 
@@ -117,9 +118,19 @@ class HailongOperator(BaseOperator):
         answer = None
         assert self._process.stdout is not None
         for line in self._process.stdout:
+            told = _json_object(line)
+            if told and told.keys() >= LOGGED:
+                self._log_again(told)
+                continue
             self.log.info("%s", line.rstrip())
-            answer = _json_object(line) or answer
+            answer = told or answer
         return self._process.wait(), answer
+
+    def _log_again(self, told: dict[str, Any]) -> None:
+        """A line of the command's own log (HAILONG_LOG=json) becomes one of the task's: its level, its message, its fields."""
+        said = {name: value for name, value in told.items() if name not in ("timestamp", "level", "event", "message")}
+        log = getattr(self.log, told["level"], self.log.info)
+        log("%s", told.get("message") or told["event"], what=told["event"], **said)
 
 
 class SignOff(ApprovalOperator):

@@ -12,19 +12,21 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
+import typer.exceptions
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperCommand
 
-from hailong import __version__
+from hailong import __version__, lineage, logs
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
 from hailong.settings import Settings
 
@@ -34,21 +36,55 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-app = typer.Typer(
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Command(TyperCommand):
+    """A command whose logs say which one it is, and what its arguments say that it is about."""
+
+    ABOUT: ClassVar[Mapping[str, str]] = {
+        "feed": "feed",
+        "period": "period",
+        "candidate_id": "candidate",
+        "as_of": "batch",
+    }
+
+    def invoke(self, ctx: Any) -> Any:
+        logs.bind(command=_path(ctx), **{name: ctx.params.get(option) for option, name in self.ABOUT.items()})
+        if isinstance(edition := ctx.params.get("edition"), str):
+            logs.bind(edition=edition)
+        logs.tell("started", f"hailong {_path(ctx)}")
+        return super().invoke(ctx)
+
+
+class Commands(typer.Typer):
+    """A group of such commands."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[_Function], _Function]:
+        return super().command(name, cls=Command, **options)
+
+
+def _path(ctx: Any) -> str:
+    """`quarantine list`: the command's name below the program's."""
+    return f"{_path(ctx.parent)} {ctx.info_name}".strip() if ctx.parent else ""
+
+
+app = Commands(
     name="hailong",
     help="Hài lòng: nightly data to a signed, published edition of the quality scores of Decision 104/2024/QĐ-UBND.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-db_app = typer.Typer(help="The warehouse's server and schema.", no_args_is_help=True)
-sandbox_app = typer.Typer(help="A stand-in for the portal and the city's systems.", no_args_is_help=True)
-quarantine_app = typer.Typer(help="Records that could not be read or keyed.", no_args_is_help=True)
-findings_app = typer.Typer(help="What the gate found, who knows of it, and what must be fixed.", no_args_is_help=True)
-roles_app = typer.Typer(help="Logins of units: who reads which unit's rows.", no_args_is_help=True)
-key_app = typer.Typer(help="Keys of pseudonyms, one a calendar year.", no_args_is_help=True)
-contracts_app = typer.Typer(help="What each feed must look like.", no_args_is_help=True)
-calendar_app = typer.Typer(help="The seeds of working days and publication dates.", no_args_is_help=True)
+db_app = Commands(help="The warehouse's server and schema.", no_args_is_help=True)
+sandbox_app = Commands(help="A stand-in for the portal and the city's systems.", no_args_is_help=True)
+quarantine_app = Commands(help="Records that could not be read or keyed.", no_args_is_help=True)
+findings_app = Commands(help="What the gate found, who knows of it, and what must be fixed.", no_args_is_help=True)
+roles_app = Commands(help="Logins of units: who reads which unit's rows.", no_args_is_help=True)
+key_app = Commands(help="Keys of pseudonyms, one a calendar year.", no_args_is_help=True)
+contracts_app = Commands(help="What each feed must look like.", no_args_is_help=True)
+calendar_app = Commands(help="The seeds of working days and publication dates.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(quarantine_app, name="quarantine")
@@ -345,8 +381,10 @@ def build(
     """Build staging, core, facts and marts as of one batch, and prove that every key and constraint stands."""
     from hailong.warehouse.build import build as run
 
-    with _progress() as tell:
-        result = run(Settings.load(), as_of=as_of, full=full, officials=officials, progress=tell)
+    settings = Settings.load()
+    with _progress() as tell, lineage.build(settings) as built:
+        result = run(settings, as_of=as_of, full=full, officials=officials, progress=tell)
+        built(result)
     _show(result, as_json)
 
 
@@ -366,8 +404,10 @@ def candidate(
     """Copy one closed period as it was at its cut-off: the copy that the gate, the reviewer and the signature look at."""
     from hailong.publish.candidate import create
 
-    with _progress() as tell:
-        found = create(Settings.load(), _period(period), by or _login(), late=late, progress=tell)
+    settings, code = Settings.load(), _period(period)
+    with _progress() as tell, lineage.candidate(settings) as copied:
+        found = create(settings, code, by or _login(), late=late, progress=tell)
+        copied(found)
     _show(found, as_json)
 
 
@@ -381,6 +421,8 @@ def gate(
     if bool(period) == landed:
         raise UsageError("say which: `hailong gate --period 2026-10`, or `hailong gate --landed`")
     arguments = ["--landed"] if landed else ["--candidate", _newest_candidate(_period(period or ""))]
+    if period:
+        logs.bind(candidate=arguments[1])
     _replace([sys.executable, "-m", "expectations.gate", *arguments, *(["--json"] if as_json else [])])
 
 
@@ -414,7 +456,11 @@ def publish(
     """Make the signed candidate the edition of the period, and write its files."""
     from hailong.publish.edition import publish as run
 
-    _show(run(Settings.load(), _period(period), by or _login()), as_json)
+    settings, code = Settings.load(), _period(period)
+    with lineage.publication(settings) as published:
+        found = run(settings, code, by or _login())
+        published(found)
+    _show(found, as_json)
 
 
 @app.command(
@@ -430,8 +476,11 @@ def restate(
     """Say a published period anew, as the newest build has it: what changed by which cause, and a candidate to be signed."""
     from hailong.publish.restate import restate as run
 
-    with _progress() as tell:
-        found = run(Settings.load(), _period(period), reason, by, dry_run=dry_run, progress=tell)
+    settings, code = Settings.load(), _period(period)
+    with _progress() as tell, lineage.candidate(settings, dry_run) as copied:
+        found = run(settings, code, reason, by, dry_run=dry_run, progress=tell)
+        logs.bind_result(found)
+        copied(found.candidate)
     if as_json:
         told: dict[str, Any] = {
             "edition_id": found.edition_id,
@@ -1067,13 +1116,13 @@ def _deadline(tell: bool, today: str | None, as_json: bool) -> None:
     settings = Settings.load()
     moment = _moment(today, settings, "--today")
     if tell and not is_configured(settings):
-        err.print(NOBODY)
+        _say(NOBODY, "warning")
         tell = False
     try:
         state = check(settings, moment.date() if moment and today and len(today) == len("2026-10-01") else moment)
     except Exception as error:  # whatever it is: a watcher that cannot look must not be quiet
         if tell:
-            err.print("\n".join(delivery.message for delivery in notify_error(settings, error)), markup=False)
+            _say("\n".join(delivery.message for delivery in notify_error(settings, error)), "warning")
         raise
     deliveries = notify(settings, state) if tell else []
     if as_json:
@@ -1115,7 +1164,7 @@ LOG_EVERY = 5.0  # seconds between two lines of progress in a log
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """What long work tells, on the error stream: a bar on a terminal, in a log a line now and then."""
-    if not err.is_terminal:
+    if logs.is_json() or not err.is_terminal:
         last = time.monotonic()
 
         def say(text: str) -> None:
@@ -1124,7 +1173,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
             if counted and counted[1] != counted[2] and time.monotonic() - last < LOG_EVERY:
                 return
             last = time.monotonic()
-            err.print(text, markup=False)
+            _say(text, event="progress")
 
         yield say
         return
@@ -1148,6 +1197,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 def _show(result: Any, as_json: bool) -> None:
     """A result is a dataclass: as JSON one object on one line, else its message or its fields."""
+    logs.bind_result(result)
     if as_json:
         _print_json(vars(result))
     elif message := getattr(result, "message", None):
@@ -1167,10 +1217,19 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _say(text: str, level: str = "info", event: str = "told") -> None:
+    """Something beside the result, on the error stream."""
+    if logs.is_json():
+        logs.tell(event, text, level)
+    else:
+        err.print(text, markup=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point: turns every expected failure into one message and its exit status."""
+    began = time.monotonic()
     try:
-        app(args=list(arguments) if arguments is not None else None)
+        status = _run(list(arguments) if arguments is not None else None)
     except UsageError as error:
         _fail("wrong use", error, 2)
     except TransientError as error:
@@ -1180,10 +1239,32 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail("error", error, 1)
     except Exception as error:
         told = _of_the_server(error)
-        if told is None:
+        if told is None and not logs.is_json():
             raise
+        if told is None:
+            logs.tell_failure("unexpected", f"{type(error).__name__}: {error}", 1, error)
+            sys.exit(1)
         _fail(*told, 1)
-    sys.exit(0)
+    level = "warning" if status else "info"
+    logs.tell("finished", f"exit {status}", level, exit=status, seconds=round(time.monotonic() - began, 3))
+    sys.exit(status)
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Call the command that the arguments name; its exit status. In JSON what Typer would draw is an error like any other."""
+    if not logs.begin():
+        app(args=arguments)  # ends the process by itself
+        return 0
+    try:
+        return app(args=arguments, standalone_mode=False) or 0
+    except typer.exceptions.TyperException as error:
+        where = getattr(error, "ctx", None)
+        path = _path(where) if where else ""
+        logs.bind(command=path or None)
+        said = error.format_message() or "no command was given"
+        raise UsageError(f"{said} (`{f'hailong {path}'.strip()} --help`)") from None
+    except typer.Abort:
+        raise PermanentError("stopped before it was done") from None
 
 
 def _of_the_server(error: Exception) -> tuple[str, str] | None:
@@ -1207,6 +1288,11 @@ def _of_the_server(error: Exception) -> tuple[str, str] | None:
 
 
 def _fail(kind: str, message: object, status: int) -> NoReturn:
+    if logs.is_json():
+        logs.tell_failure(
+            {"wrong use": "usage", "transient error": "transient"}.get(kind, "permanent"), str(message), status
+        )
+        sys.exit(status)
     err.print(f"[bold red]{kind}:[/] ", end="")
     err.print(str(message), markup=False)
     sys.exit(status)

@@ -267,9 +267,19 @@ def walk(road: Road) -> None:
         said(road, f"ingest {feed}", "ingest", feed, *since, "--json")
     said(road, "ingest dossier again", "ingest", "dossier")
     said(road, "census", "ingest", "rating", "--census")
-    said(road, "wrong token", "ingest", "rating", status=1, HAILONG_SOURCE_RATING_TOKEN=TOKEN + "-old")
-    said(road, "build", "build")
+    said(
+        road,
+        "wrong token",
+        "ingest",
+        "rating",
+        status=1,
+        HAILONG_LOG="json",
+        HAILONG_SOURCE_RATING_TOKEN=TOKEN + "-old",
+    )
+    said(road, "build", "build", HAILONG_LOG="json")
     said(road, "gate", "gate", "--landed", status=None)
+    said(road, "gate, JSON", "gate", "--landed", status=None, HAILONG_LOG="json")
+    said(road, "ingest rating, JSON", "ingest", "rating", HAILONG_LOG="json")
     said(road, "status", "status", "--json")
     listed = json.loads(said(road, "quarantine", "quarantine", "list", "--limit", "1000", "--json").splitlines()[-1])
     shown = {entry["rule"]: entry["quarantine_id"] for entry in listed}

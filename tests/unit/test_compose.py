@@ -110,9 +110,17 @@ def test_each_service_is_given_what_it_needs_and_no_more() -> None:
     assert holders["POSTGRES_PASSWORD"] == {"postgres", "init"}
     assert holders["HAILONG_DB_PASSWORD"] == {*tasks, "api-server"}
     assert holders["HAILONG_PSEUDONYM_KEY"] == holders["HAILONG_SMTP_URL"] == holders["HAILONG_WEBHOOK_KEY"] == tasks
+    assert holders["OPENLINEAGE_API_KEY"] == tasks
     assert holders["HAILONG_SOURCE_TTHC_TOKEN"] == {"init"}
     assert holders["HAILONG_OIDC_CLIENT_SECRET"] == {"init", "api-server"}
     assert not any("sandbox" in found for found in holders.values())
+
+
+def test_every_process_of_ours_is_told_how_to_log() -> None:
+    ours = set(services()) - {"postgres", "redis", "sandbox"}
+    told = {name for name, service in services().items() if "HAILONG_LOG" in (service.get("environment") or {})}
+    assert told == ours
+    assert example()["HAILONG_LOG"] == "json"
 
 
 def test_the_image_is_of_the_lock_runs_as_nobody_special_and_takes_no_secret() -> None:

@@ -6,9 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import hailong
 from hailong.errors import PermanentError, UsageError
@@ -40,6 +43,17 @@ def test_the_lock_is_complete_hashed_and_names_no_registry() -> None:
     assert len(pins) == len(blocks) > 150
     assert all("--hash=sha256:" in block for block in blocks)
     assert "://" not in text
+
+
+def test_the_lock_pins_what_the_project_asks_for() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    pins = {canonicalize_name(name): version for name, version in re.findall(r"^([a-z0-9._-]+)==(\S+) \\$", text, re.M)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [Requirement(line) for line in (*project["dependencies"], *project["optional-dependencies"]["dev"])]
+    assert len(asked) > 40
+    for requirement in asked:
+        pin = pins.get(canonicalize_name(requirement.name))
+        assert pin is not None and requirement.specifier.contains(pin, prereleases=True), (str(requirement), pin)
 
 
 def test_every_file_the_design_fixes_is_there() -> None:

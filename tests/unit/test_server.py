@@ -66,6 +66,7 @@ def test_workers_are_reached_through_redis_and_an_own_setting_wins() -> None:
         }
     )
     assert made["AIRFLOW__CELERY__BROKER_URL"] == "redis://:r%40@redis:6379/0"
+    assert made["AIRFLOW__LOGGING__TASK_LOGS_TO_STDOUT"] == "True"
     assert made["AIRFLOW__API__BASE_URL"] == "https://other.example.org"
     with pytest.raises(UsageError, match="KubernetesExecutor"):
         environment(GOOD | {"AIRFLOW_EXECUTOR": "KubernetesExecutor"})

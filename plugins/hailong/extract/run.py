@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import psycopg
 
+from hailong import lineage
 from hailong.contracts import Contract, FileDrop, PagedHttp, PortalWindows, SqlView, find_contract
 from hailong.errors import HailongError, PermanentError, TransientError, UsageError
 from hailong.extract.again import Fingerprints, find_earlier
@@ -139,7 +140,12 @@ def _load_all(
     failed: list[HailongError] = []
     for number, fetch in enumerate(landings, 1):
         try:
-            results.append(load_landing(settings, fetch().folder))
+            with lineage.load(settings, feed) as loaded:
+                results.append(load_landing(settings, fetch().folder))
+                loaded(results[-1])
+                if progress:
+                    part = f"[{number} of {len(landings)}] " if len(landings) > 1 else ""
+                    progress(part + results[-1].message)
         except (PermanentError, TransientError) as error:
             failed.append(error)
             if stop_at_failure:
@@ -150,9 +156,6 @@ def _load_all(
                 f"{feed}: {error.filename or settings.landing} could not be read or written ({error.strerror}): "
                 "free some space or check the rights, and run it again"
             ) from error
-        if progress:
-            part = f"[{number} of {len(landings)}] " if len(landings) > 1 else ""
-            progress(part + results[-1].message)
     if len(failed) == 1:
         if results and stop_at_failure:
             done = f" ({len(results)} of {len(landings)} chunks are loaded; the same command goes on after them)"

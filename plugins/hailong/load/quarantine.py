@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from hailong import lineage
 from hailong.contracts import Contract, find_contract, load_contracts
 from hailong.errors import PermanentError
 from hailong.extract.records import Converter, Row
@@ -158,14 +159,17 @@ def _payload(text: str | None) -> dict[str, Any] | None:
 
 def _load(settings: Settings, contract: Contract, rows: list[Row], now: datetime) -> int:
     extract_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-quarantine-{secrets.token_hex(4)}"
-    with LandingWriter(settings.landing, contract, extract_id) as writer:
-        for row in rows:
-            writer.add(row)
-        landing = writer.finish(
-            source="quarantine", declared=len(rows), window=None, started_at=now, finished_at=now,
-            code_version=settings.code_version, read="replay",
-        )  # fmt: skip
-    return load_landing(settings, landing.folder).batch_id
+    with lineage.load(settings, contract.feed, again=True) as loaded:
+        with LandingWriter(settings.landing, contract, extract_id) as writer:
+            for row in rows:
+                writer.add(row)
+            landing = writer.finish(
+                source="quarantine", declared=len(rows), window=None, started_at=now, finished_at=now,
+                code_version=settings.code_version, read="replay",
+            )  # fmt: skip
+        result = load_landing(settings, landing.folder)
+        loaded(result)
+    return result.batch_id
 
 
 def _release(connection: psycopg.Connection, number: int, batch_id: int | None, outcome: str, by: str) -> None:

@@ -10,13 +10,15 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from hailong.errors import HailongError, UsageError
+from hailong import logs
+from hailong.errors import HailongError, PermanentError, UsageError
 from hailong.server.environment import environment
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
     """Exit status 0, 1 (refused or failed), 2 (wrong use), or that of the command."""
     try:
+        logs.begin(" ".join(arguments[:1]))
         if not arguments:
             raise UsageError("nothing to run: write init, health COMPONENT, or a command")
         if arguments[0] == "init":
@@ -34,14 +36,20 @@ def main(arguments: Sequence[str]) -> NoReturn:
             sys.exit(0)
         os.execvp(arguments[0], list(arguments))
     except UsageError as error:
-        print(f"wrong use: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail("wrong use: ", error, 2)
     except HailongError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail("error: ", error, 1)
     except FileNotFoundError as error:
-        print(f"no such command in the image: {error.filename or arguments[0]}", file=sys.stderr)
-        sys.exit(1)
+        missing = PermanentError(f"no such command in the image: {error.filename or arguments[0]}")
+        _fail("", missing, 1)
+
+
+def _fail(kind: str, error: HailongError, status: int) -> NoReturn:
+    if logs.is_json():
+        logs.tell_failure(logs.kind_of(error), str(error), status)
+    else:
+        print(f"{kind}{error}", file=sys.stderr)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

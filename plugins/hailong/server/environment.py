@@ -21,7 +21,7 @@ from hailong.settings import Settings
 SECRETS = (
     "POSTGRES_PASSWORD", "HAILONG_DB_PASSWORD", "AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY",
     "AIRFLOW_JWT_SECRET", "REDIS_PASSWORD", "HAILONG_PSEUDONYM_KEY", "HAILONG_SMTP_URL", "HAILONG_WEBHOOK_KEY",
-    "HAILONG_OIDC_CLIENT_SECRET", "HAILONG_BACKUP_OPTIONS",
+    "HAILONG_OIDC_CLIENT_SECRET", "HAILONG_BACKUP_OPTIONS", "OPENLINEAGE_API_KEY",
 )  # fmt: skip
 SOURCE_SECRET = re.compile(r"HAILONG_SOURCE_[A-Z_]+_(URL|TOKEN|OPTIONS)")
 KEYS = ("AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY", "AIRFLOW_JWT_SECRET")
@@ -124,6 +124,7 @@ def airflow(env: Mapping[str, str], password: str) -> dict[str, str]:
             "AIRFLOW__CELERY__BROKER_URL": f"redis://:{quote(env.get('REDIS_PASSWORD', ''), safe='')}@{BROKER}:6379/0",
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{uri}",
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": env.get("HAILONG_WORKER_CONCURRENCY", "2"),
+            "AIRFLOW__LOGGING__TASK_LOGS_TO_STDOUT": "True",  # as LocalExecutor does by itself: one place for a collector
             "AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER": "1",  # a task that waits belongs to whoever is free
         }
     explicit = {name: value for name, value in env.items() if name.startswith("AIRFLOW__")}

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
+from hailong import logs
 from hailong.errors import PermanentError, TransientError
 from hailong.server import people
 from hailong.server.environment import (
@@ -71,7 +72,10 @@ def init(env: Mapping[str, str], users: Path = USERS) -> None:
 
 
 def say(text: str) -> None:
-    print(f"init: {text}", flush=True)
+    if logs.is_json():
+        logs.tell("told", text)
+    else:
+        print(f"init: {text}", flush=True)
 
 
 def refusals(env: Mapping[str, str], persons: list[people.Person]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from hailong import logs
 from hailong.errors import PermanentError, TransientError
 from hailong.settings import Settings
 from hailong.warehouse import constraints, dbt, increments, rules
@@ -65,7 +66,7 @@ def build(
     """
     tell = progress or (lambda text: None)
     began = time.monotonic()
-    with connect(settings, ROLE, autocommit=True) as connection, _alone(connection):
+    with connect(settings, ROLE, autocommit=True) as connection, _alone(connection), logs.about():
         _bury_the_killed(connection)
         as_of_batch = _as_of(connection, as_of)
         prefix = BESIDE if beside else _prefix(connection, as_of_batch)
@@ -76,6 +77,7 @@ def build(
             raise ValueError("the real tables are built together")
         since = None if full or prefix else increments.since(connection, settings, as_of_batch, sha256, tell)
         build_id = _start(connection, as_of_batch, sha256, since, prefix, settings.timezone)
+        logs.bind(build=build_id, batch=as_of_batch)
         told = "full" if since is None else f"what batches after {since} told of"
         tell(f"build {build_id}: batches up to {as_of_batch}, rule set {sha256[:12]}, {told}")
         try:
@@ -103,8 +105,8 @@ def build(
             if not prefix:
                 increments.forget(connection)
             _finish(connection, build_id, "succeeded", None)
-    seconds = time.monotonic() - began
-    tell(f"build {build_id}: {len(run.nodes)} nodes in {seconds:.1f} s, {proved} constraints proved")
+        seconds = time.monotonic() - began
+        tell(f"build {build_id}: {len(run.nodes)} nodes in {seconds:.1f} s, {proved} constraints proved")
     return BuildResult(build_id, as_of_batch, sha256, since is None, since, prefix, seconds, len(run.nodes), proved)
 
 
