@@ -46,8 +46,11 @@ class Warehouse:
     def __init__(self, dsn: str) -> None:
         self._connection = adbc.connect(dsn)
 
+    def cursor(self) -> adbc.Cursor:
+        return self._connection.cursor()
+
     def read(self, query: str) -> pd.DataFrame:
-        with self._connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(query)
             return cursor.fetch_arrow_table().to_pandas()
 

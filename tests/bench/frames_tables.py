@@ -1,0 +1,143 @@
+"""The tables of a full build by pandas: the same raw, read over the driver, and every table of the dossier road made of it.
+
+`python -m tests.bench.frames_tables` works on the warehouse of BENCH_DSN and prints one line of JSON: `seconds` to read and
+compute, `writing` them back apart, peak memory, rows by table, and the digest of the K table. Written as somebody would who
+knows pandas (`frames_core`, `frames_facts`, `frames_marts`; the K table is that of `frames`). Each table is written and let go
+as soon as nothing more is made of it. They go by COPY into unlogged tables of a schema of their own, which have the columns of the
+build's tables and no constraints, no index.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import adbc_driver_postgresql.dbapi as adbc
+import orjson
+import pandas as pd
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+from tests.bench import frames_core as core
+from tests.bench import frames_facts as facts
+from tests.bench.frames import Warehouse
+
+SCHEMA = "by_frames"
+ARROW = {
+    "text": pa.string(),
+    "bigint": pa.int64(),
+    "integer": pa.int32(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp with time zone": pa.timestamp("us", "UTC"),
+}
+
+
+class Tables:
+    """Takes the tables as they are made. `seconds`: what writing them took."""
+
+    def __init__(self, dsn: str) -> None:
+        self.seconds = 0.0
+        self.rows: dict[str, int] = {}
+        self._sql = psycopg.connect(dsn, autocommit=True)
+        self._copy = adbc.connect(dsn)
+        clear(self._sql)
+        self._sql.execute(sql.SQL("create schema {}").format(sql.Identifier(SCHEMA)))
+
+    def write(self, schema: str, name: str, frame: pd.DataFrame) -> None:
+        """A frame with the columns of the build's table of that name, in any order, others beside them."""
+        before = time.perf_counter()
+        self._sql.execute(
+            sql.SQL("create unlogged table {} as select * from {} with no data").format(
+                sql.Identifier(SCHEMA, name), sql.Identifier(schema, name)
+            )
+        )
+        columns = self._sql.execute(
+            "select column_name, data_type from information_schema.columns"
+            " where table_schema = %s and table_name = %s order by ordinal_position",
+            (SCHEMA, name),
+        ).fetchall()
+        made = pa.table({column: arrow(frame[column], ARROW.get(kind)) for column, kind in columns})
+        with self._copy.cursor() as cursor:
+            cursor.adbc_ingest(name, made, mode="append", db_schema_name=SCHEMA)
+        self._copy.commit()
+        self.rows[name] = made.num_rows
+        self.seconds += time.perf_counter() - before
+
+
+def arrow(values: pd.Series, kind: pa.DataType | None) -> pa.Array:
+    """`kind` None: a number of any scale."""
+    found = pa.array(values, from_pandas=True)
+    return found if kind is None else found.cast(kind)
+
+
+def clear(connection: psycopg.Connection) -> None:
+    connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(SCHEMA)))
+
+
+def differences(connection: psycopg.Connection, schema: str, name: str) -> list[str]:
+    """In words, how many rows of a table the build has and pandas has not, and the other way round."""
+    found = []
+    ours, theirs = sql.Identifier(SCHEMA, name), sql.Identifier(schema, name)
+    for one, other in ((ours, theirs), (theirs, ours)):
+        left_over = sql.SQL("select count(*) from (select * from {} except all select * from {}) as left_over")
+        row = connection.execute(left_over.format(one, other)).fetchone()
+        if row and row[0]:
+            found.append(f"{name}: {row[0]} rows only in {one.as_string(connection)}")
+    return found
+
+
+def fill(dsn: str, tables: Tables) -> None:
+    warehouse = Warehouse(dsn)
+    rules = core.Lookups(warehouse)
+    told = core.read_dossiers(warehouse, rules)
+    tables.write("core", "core_dossier_history", told.history.assign(record_key=told.keys.to_pandas()))
+    d = core.dossiers_in_force(told, rules)
+    asked = core.supplements_of(told, d, rules)
+    tables.write("core", "core_dossier", d)
+    tables.write("core", "core_supplement", coded(asked, d))
+    tables.write("core", "core_lost_record", core.lost_records(warehouse, rules, told, d))
+    del told
+    steps = core.participants_of(d, rules)
+    tables.write("core", "core_dossier_participant", coded(steps, d))
+    ratings = core.ratings_in_force(warehouse, rules, d)
+    tables.write("core", "core_rating", ratings)
+    f = facts.facts(d, asked, rules)
+    tables.write("facts", "fct_dossier", f)
+    a = facts.a_readings(d, f, rules)
+    tables.write("facts", "fct_a_reading", coded(facts.of_readings(a, f, rules), d))
+    b = facts.b_readings(d, f, asked)
+    tables.write("facts", "fct_b_reading", coded(facts.of_readings(b, f, rules), d))
+    own_steps = facts.a_participants(steps, d, f, rules)
+    tables.write("facts", "fct_a_participant", coded(facts.of_readings(own_steps, f, rules), d))
+    own, is_result = facts.own_cases(f), f["is_result"].to_numpy()
+    a_case = facts.a_cases(own, is_result, a, own_steps, rules)
+    b_case = facts.b_cases(own, is_result, b, rules)
+    c_case = facts.c_cases(ratings, d, rules)
+    tables.write("facts", "fct_unit_day_a_case", a_case)
+    tables.write("facts", "fct_unit_day_b_case", b_case)
+    tables.write("facts", "fct_unit_day_c_case", c_case)
+    tables.write("facts", "fct_unit_day_flow", facts.flows(f))
+    tables.write("facts", "fct_unit_day_overdue_long", facts.overdue_long(f, rules))
+
+
+def coded(found: pd.DataFrame, d: pd.DataFrame) -> pd.DataFrame:
+    """With the codes of the dossiers that `row` numbers."""
+    return found.assign(dossier_code=d["dossier_code"].array.take(found["row"].to_numpy()))
+
+
+def main() -> None:
+    from tests.bench.measured import peak_memory
+
+    dsn = os.environ["BENCH_DSN"]
+    tables = Tables(dsn)
+    before = time.perf_counter()
+    fill(dsn, tables)
+    seconds = time.perf_counter() - before - tables.seconds
+    found = {"seconds": seconds, "writing": tables.seconds, "memory": peak_memory(), "rows": tables.rows}
+    print(orjson.dumps(found).decode())
+
+
+if __name__ == "__main__":
+    main()
