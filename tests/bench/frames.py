@@ -297,11 +297,11 @@ def unit_windows(warehouse: Warehouse, rules: Rules) -> pd.DataFrame:
     return w
 
 
-def in_windows(w: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
+def in_windows(w: pd.DataFrame, days: pd.DataFrame, counts: list[str] = COUNTS) -> pd.DataFrame:
     """Sums of the days of each window."""
     pairs = w[[*KEYS, "window_start", "window_end"]].merge(days, on="unit_code")
     inside = (pairs["event_on"] >= pairs["window_start"]) & (pairs["event_on"] < pairs["window_end"])
-    return pairs[inside].groupby(KEYS)[COUNTS].sum().reindex(pd.MultiIndex.from_frame(w[KEYS]), fill_value=0)
+    return pairs[inside].groupby(KEYS)[counts].sum().reindex(pd.MultiIndex.from_frame(w[KEYS]), fill_value=0)
 
 
 def portal_scores(warehouse: Warehouse, rules: Rules) -> pd.DataFrame:

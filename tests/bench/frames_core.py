@@ -24,7 +24,8 @@ select
     received_at, coalesce(received_at_is_date, false) as received_at_is_date,
     due_at, coalesce(due_at_is_date, false) as due_at_is_date,
     coalesce(finished_at, returned_at) as result_at,
-    case when finished_at is not null then finished_at_is_date else returned_at_is_date end as result_at_is_date,
+    coalesce(case when finished_at is not null then finished_at_is_date else returned_at_is_date end, false) as
+    result_at_is_date,
     finished_at is not null as is_finished, resolving_unit_source_code as resolving, receiving_unit_source_code as receiving,
     official, coalesce(is_interlinked, false) as is_interlinked, coalesce(is_dummy_identity, false) as is_dummy_identity,
     coalesce(is_test_record, false) as is_test_record, updated_at, nullif(supplements, '[]')::text as supplements,
@@ -82,6 +83,12 @@ def read_coded(warehouse: Warehouse, query: str, codes: tuple[str, ...]) -> pa.T
             ]
             batches.append(pa.RecordBatch.from_arrays(columns, names=batch.schema.names))
     return pa.Table.from_batches(batches).unify_dictionaries()
+
+
+def keyed(table: pa.Table) -> tuple[pa.Table, pa.StringArray]:
+    """`record_key` replaced by its number, `key`; and the keys, in the order in which they first come."""
+    found = table.column("record_key").combine_chunks().dictionary_encode()
+    return table.set_column(table.schema.get_field_index("record_key"), "key", found.indices), found.dictionary
 
 
 def listed(texts: pd.Series, content: pa.DataType) -> pa.ListArray:
@@ -245,11 +252,7 @@ class Told:
 
 def read_dossiers(warehouse: Warehouse, rules: Lookups) -> Told:
     table = read_coded(warehouse, VERSIONS, CODES)
-    keyed = table.column("record_key").dictionary_encode().unify_dictionaries()
-    keys = keyed.chunk(0).dictionary
-    codes = pa.chunked_array([chunk.indices for chunk in keyed.chunks])
-    table = table.set_column(table.schema.get_field_index("record_key"), "key", codes)
-    del keyed, codes
+    table, keys = keyed(table)
     v = table.to_pandas(split_blocks=True, self_destruct=True)
     del table
     if not v["batch_id"].is_monotonic_increasing:
@@ -324,7 +327,7 @@ def dossiers_in_force(told: Told, rules: Lookups) -> pd.DataFrame:
             "received_at_is_date": n["received_at_is_date"],
             "received_on": local(n["received_at"]).dt.normalize(),
             "result_at": n["result_at"],
-            "result_at_is_date": truth(n["result_at_is_date"].eq(True), has_result),
+            "result_at_is_date": truth(n["result_at_is_date"], has_result),
             "result_on": local(n["result_at"]).dt.normalize(),
             "result_moment_basis": moment_basis(n["is_finished"], has_result),
             "source_due_at": n["due_at"],
@@ -399,9 +402,9 @@ def participants_of(d: pd.DataFrame, rules: Lookups) -> pd.DataFrame:
 
 def ratings_in_force(warehouse: Warehouse, rules: Lookups, d: pd.DataFrame) -> pd.DataFrame:
     """core_rating, and beside it the `row` of the dossier in force, or -1."""
-    v = read_coded(warehouse, RATINGS, RATING_CODES).to_pandas()
-    first = v.drop_duplicates("record_key").set_index("record_key")["batch_id"]
-    r = v.drop_duplicates("record_key", keep="last")
+    table, keys = keyed(read_coded(warehouse, RATINGS, RATING_CODES))
+    v = table.to_pandas()
+    r = v.drop_duplicates("key", keep="last")
     r = r[r["op"] == "upsert"].reset_index(drop=True)
     row = pc.index_in(pa.array(r["dossier_code"], TEXT), value_set=pa.array(d["dossier_code"], TEXT))
     row = row.fill_null(-1).to_numpy().astype(np.int64)
@@ -430,8 +433,8 @@ def ratings_in_force(warehouse: Warehouse, rules: Lookups, d: pd.DataFrame) -> p
             "rated_at": r["rated_at"],
             "rated_on": local(r["rated_at"]).dt.normalize(),
             "batch_id": r["batch_id"],
-            "first_batch_id": r["record_key"].map(first),
-            "is_stale": is_stale(pa.array(r["record_key"], TEXT), r["batch_id"], rules.quarantined, "rating"),
+            "first_batch_id": v.drop_duplicates("key").set_index("key")["batch_id"].reindex(r["key"]).to_numpy(),
+            "is_stale": is_stale(keys.take(pa.array(r["key"])), r["batch_id"], rules.quarantined, "rating"),
             "row": row,
         }
     )
@@ -450,6 +453,7 @@ def lost_records(warehouse: Warehouse, rules: Lookups, told: Told, d: pd.DataFra
     ]
     for feed, codes in held.items():
         never = rules.quarantined[rules.quarantined["feed"] == feed]
-        lost.append(never[~never["record_key"].isin(codes)].assign(reason="quarantined"))
+        is_held = pc.is_in(pa.array(never["record_key"], TEXT), value_set=pa.array(codes, TEXT))
+        lost.append(never[~is_held.to_numpy(zero_copy_only=False)].assign(reason="quarantined"))
     found = pd.concat(lost, ignore_index=True).sort_values("batch_id")
     return found.drop_duplicates(["feed", "record_key"], keep="last")

@@ -21,7 +21,8 @@ from psycopg import sql
 
 from tests.bench import frames_core as core
 from tests.bench import frames_facts as facts
-from tests.bench.frames import Warehouse
+from tests.bench import frames_marts as marts
+from tests.bench.frames import Warehouse, in_windows, unit_windows
 
 SCHEMA = "by_frames"
 ARROW = {
@@ -68,8 +69,7 @@ class Tables:
 
 def arrow(values: pd.Series, kind: pa.DataType | None) -> pa.Array:
     """`kind` None: a number of any scale."""
-    found = pa.array(values, from_pandas=True)
-    return found if kind is None else found.cast(kind)
+    return pa.array(values, from_pandas=True).cast(kind or pa.decimal256(76, 40))
 
 
 def clear(connection: psycopg.Connection) -> None:
@@ -120,6 +120,15 @@ def fill(dsn: str, tables: Tables) -> None:
     tables.write("facts", "fct_unit_day_c_case", c_case)
     tables.write("facts", "fct_unit_day_flow", facts.flows(f))
     tables.write("facts", "fct_unit_day_overdue_long", facts.overdue_long(f, rules))
+    days = marts.unit_days(a_case, b_case, c_case, rules)
+    tables.write("facts", "fct_unit_day", days)
+    w = unit_windows(warehouse, rules)
+    sums = in_windows(w, days, marts.DAY_COUNTS)
+    of_officials = marts.official_days(d, f, ratings, rules)
+    names = d["official"].cat.categories
+    del d, f, ratings
+    scores = marts.official_scores(warehouse, rules, w, of_officials, names, sums)
+    tables.write("officials", "official_score", scores)
 
 
 def coded(found: pd.DataFrame, d: pd.DataFrame) -> pd.DataFrame:
