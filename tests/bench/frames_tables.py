@@ -13,6 +13,7 @@ import os
 import time
 
 import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
 import orjson
 import pandas as pd
 import psycopg
@@ -22,7 +23,8 @@ from psycopg import sql
 from tests.bench import frames_core as core
 from tests.bench import frames_facts as facts
 from tests.bench import frames_marts as marts
-from tests.bench.frames import Warehouse, in_windows, unit_windows
+from tests.bench import frames_readings as readings
+from tests.bench.frames import COLUMNS, COUNTS, Warehouse, in_windows, score, unit_windows
 
 SCHEMA = "by_frames"
 ARROW = {
@@ -88,7 +90,8 @@ def differences(connection: psycopg.Connection, schema: str, name: str) -> list[
     return found
 
 
-def fill(dsn: str, tables: Tables) -> None:
+def fill(dsn: str, tables: Tables) -> pd.DataFrame:
+    """Makes all tables; returns K."""
     warehouse = Warehouse(dsn)
     rules = core.Lookups(warehouse)
     told = core.read_dossiers(warehouse, rules)
@@ -129,6 +132,42 @@ def fill(dsn: str, tables: Tables) -> None:
     del d, f, ratings
     scores = marts.official_scores(warehouse, rules, w, of_officials, names, sums)
     tables.write("officials", "official_score", scores)
+    return scored(warehouse, rules, tables, w, sums, a_case, b_case, c_case)
+
+
+def scored(
+    warehouse: Warehouse, rules: core.Lookups, tables: Tables, w: pd.DataFrame, sums: pd.DataFrame, a_case: pd.DataFrame,
+    b_case: pd.DataFrame, c_case: pd.DataFrame,
+) -> pd.DataFrame:  # fmt: skip
+    """The tables by period, from cases by day; returns K."""
+    sets = readings.reading_sets(warehouse, rules)
+    portal = readings.portal_rows(warehouse, rules, w)
+    petitions = readings.petitions(warehouse, rules)
+    judged_at = readings.read_windows(warehouse, w, portal)
+    counts = {
+        "own": readings.petition_counts(petitions, w, judged_at, True),
+        "midnight_is_date=false": readings.petition_counts(petitions, w, judged_at, False),
+    }
+    checks = readings.posting_checks(warehouse, rules)
+    of = {index: [s for s in sets if s.index == index] for index in "ABCDEK"}
+    own = readings.d_values(portal, counts, next(s for s in of["D"] if s.code == "own"), rules)
+    places = readings.posted(checks, w, None, rules)
+    w = w.join(portal.drop(columns=["unit_code", "period_start", "period_end"]))
+    tables.write("marts", "index_score", readings.index_scores(w, sums, own, places, rules))
+    k = score(w, sums[COUNTS], readings.posting_counts(places, w), rules).assign(policy_id=rules.policy_id)
+
+    is_read = ~w["before_rule"] & ~w["too_short"]
+    number = pd.Series(np.cumsum(is_read) - 1, index=w.index)
+    r = w[is_read].reset_index(drop=True)
+    quotients = [
+        *readings.a_quotients(r, a_case, of["A"]),
+        *readings.b_quotients(r, b_case, of["B"]),
+        *readings.c_quotients(r, c_case, of["C"], rules),
+    ]
+    counts = {base: told[is_read[told.index]].rename(index=number) for base, told in counts.items()}
+    read = readings.index_readings(r, quotients, r, counts, checks, sets, rules)
+    tables.write("marts", "index_reading", read)
+    return k[list(COLUMNS)]
 
 
 def coded(found: pd.DataFrame, d: pd.DataFrame) -> pd.DataFrame:
