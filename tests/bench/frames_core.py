@@ -1,7 +1,7 @@
 """Dossiers and ratings by pandas: every version read once over the driver, then the tables of core.
 
-A frame of dossiers has one row per dossier in force, numbered from nought; whatever hangs on a dossier names it by that number (`row`), so
-that nothing is joined by its code again. Codes are categoricals: what is known of a code is looked up once per code. Days are
+A frame of dossiers has one row per dossier in force, numbered from nought; what hangs on one names it by that number (`row`):
+nothing is joined by its code again. Codes are categoricals: what is known of a code is looked up once per code. Days are
 moments at midnight of the city's clock. What may be unknown is NaT, NA or no category; a comparison with it is false.
 """
 
@@ -17,7 +17,7 @@ import pyarrow.json as pj
 
 from tests.bench.frames import ZONE, Rules, Warehouse, local
 
-# Steps are looked at where a dossier waits or was stopped: the newest version's code may be another one by now, and says so later.
+# Of steps only the codes are read, and only where a dossier waits or was stopped.
 VERSIONS = """
 select
     batch_id, record_key, op = 'upsert' as is_upsert, procedure_code, channel_code, status_code,
@@ -68,7 +68,7 @@ PARTICIPANT = {
 }  # fmt: skip
 
 
-# -- reading --------------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 
 
 def read_coded(warehouse: Warehouse, query: str, codes: tuple[str, ...]) -> pa.Table:
@@ -189,7 +189,7 @@ class Calendar:
         return np.where(is_known, self._ends[places], on)
 
 
-# -- codes ----------------------------------------------------------------------------------------------------------------
+# -- codes -------------------------------------------------------------------------------------------------------------
 
 
 def recoded(column: pd.Series, known: pd.Series) -> pd.Series:
@@ -229,7 +229,7 @@ def either(mask: np.ndarray | pd.Series, one: pd.Series, other: pd.Series) -> pd
     return other.mask(mask, one)
 
 
-# -- versions ---------------------------------------------------------------------------------------------------------------
+# -- versions ----------------------------------------------------------------------------------------------------------
 
 
 def first_rows(keys: np.ndarray, rows: np.ndarray, count: int, last: bool = False) -> np.ndarray:
@@ -302,7 +302,7 @@ def with_due_dates(history: pd.DataFrame, first: pd.DataFrame, newest: pd.DataFr
     history["restart_due_at_is_date"] = again["due_after_at_is_date"].astype("boolean").reindex(history.index)
 
 
-# -- core -------------------------------------------------------------------------------------------------------------------
+# -- core --------------------------------------------------------------------------------------------------------------
 
 
 def dossiers_in_force(told: Told, rules: Lookups) -> pd.DataFrame:

@@ -100,7 +100,7 @@ def lateness(rules: Lookups, exclusion: np.ndarray, late: np.ndarray, days: np.n
     return np.select([exclusion >= 0, ~late, days <= grace], [-1, 0, 1], 2).astype(np.int8)
 
 
-# -- dossiers -----------------------------------------------------------------------------------------------------------------
+# -- dossiers ----------------------------------------------------------------------------------------------------------
 
 
 def facts(d: pd.DataFrame, asked: pd.DataFrame, rules: Lookups) -> pd.DataFrame:
@@ -198,7 +198,7 @@ def returns(
     return np.bincount(counted["row"], minlength=len(d)).astype(np.int32)
 
 
-# -- readings -----------------------------------------------------------------------------------------------------------------
+# -- readings ----------------------------------------------------------------------------------------------------------
 
 
 def a_readings(d: pd.DataFrame, f: pd.DataFrame, rules: Lookups) -> pd.DataFrame:
@@ -286,7 +286,13 @@ class Seen:
         return self._otherwise("midnight_is_date=false", m, self._unit[m], due_on, exclusion, late)
 
     def _otherwise(
-        self, base: str, chosen: np.ndarray, unit: np.ndarray, due_on: np.ndarray, exclusion: np.ndarray, late: np.ndarray
+        self,
+        base: str,
+        chosen: np.ndarray,
+        unit: np.ndarray,
+        due_on: np.ndarray,
+        exclusion: np.ndarray,
+        late: np.ndarray,
     ) -> pd.DataFrame:
         """`chosen`: whom the others are told of."""
         d, f = self._d[chosen], self._f[chosen]
@@ -393,7 +399,7 @@ def a_participants(steps: pd.DataFrame, d: pd.DataFrame, f: pd.DataFrame, rules:
     return found
 
 
-# -- days ---------------------------------------------------------------------------------------------------------------------
+# -- days --------------------------------------------------------------------------------------------------------------
 
 A_CASE = ["unit", "result_on", "base_code", "status_code", "lateness", "inherited"]
 B_CASE = ["unit", "result_on", "base_code", "status_code", "is_excluded", "return_count", "permitted_returns"]
@@ -435,7 +441,10 @@ def a_cases(
     """fct_unit_day_a_case: the policy's own cases, and what each reading adds to them and takes away."""
     cases = [(own[is_result], 1)]
     for found, taken in ((readings, readings), (steps, steps[steps["is_for_dossier"]])):
-        cases += [(as_cases(found, own), 1), (own.take(taken["row"].to_numpy()).assign(base_code=taken["base_code"].array), -1)]
+        cases += [
+            (as_cases(found, own), 1),
+            (own.take(taken["row"].to_numpy()).assign(base_code=taken["base_code"].array), -1),
+        ]
     total = counted(cases, A_CASE, rules)
     late = np.array([*LATENESS, "excluded"])[total["lateness"].to_numpy()]
     return total.assign(lateness=pd.Categorical(late), is_inherited_overdue=total["inherited"])
@@ -512,7 +521,9 @@ def flows(f: pd.DataFrame) -> pd.DataFrame:
         m = holds.to_numpy()
         told = pd.DataFrame({"unit_code": f["unit_code"][m], "event_on": on[m]})
         told["event"] = event[m] if isinstance(event, pd.Series) else event
-        counts = told.groupby(["unit_code", "event_on", "event"], observed=True, sort=False).size().reset_index(name="n")
+        counts = (
+            told.groupby(["unit_code", "event_on", "event"], observed=True, sort=False).size().reset_index(name="n")
+        )
         found.append(counts.assign(event=counts["event"].astype(str), unit_code=counts["unit_code"].astype(str)))
     total = pd.concat(found).pivot_table(index=["unit_code", "event_on"], columns="event", values="n", aggfunc="sum")
     return total.reindex(columns=list(FLOWS)).fillna(0).astype(np.int64).reset_index()

@@ -1,16 +1,13 @@
-"""Scores by pandas: units by day, indices and K by period, officials. Numbers that are printed are exact: fractions, then decimals."""
+"""What is summed by day, and officials by period, by pandas. What is printed is exact: fractions, then decimals."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
-import orjson
 import pandas as pd
 
-from tests.bench.frames import COUNTS, KEYS, Warehouse, exact, in_windows, local, rounded
+from tests.bench.frames import COUNTS, KEYS, Warehouse, rounded
 from tests.bench.frames_core import Lookups
 
 DAY_COUNTS = [
@@ -47,11 +44,11 @@ def unit_days(a: pd.DataFrame, b: pd.DataFrame, c: pd.DataFrame, rules: Lookups)
     return days[inside]
 
 
-# -- officials ----------------------------------------------------------------------------------------------------------------
+# -- officials ---------------------------------------------------------------------------------------------------------
 
 
 def official_days(d: pd.DataFrame, f: pd.DataFrame, ratings: pd.DataFrame, rules: Lookups) -> pd.DataFrame:
-    """Points by unit, official in charge and day. What counts for another unit than the one that resolves is not the official's."""
+    """Points by unit, official in charge and day; what counts for another unit than the one that resolves is not theirs."""
     unit, official = d["resolving_unit_code"].cat.codes, d["official"].cat.codes
     m = (f["is_result"] & (unit >= 0) & (official >= 0)).to_numpy()
     g = f[m]
@@ -105,7 +102,9 @@ def official_scores(
     years = told[~is_quarter].copy()
     shown = quarters[(quarters["c_ratings"] > 0) & quarters["c_withheld_because"].isna()]
     of = ["unit_code", "official", "calendar_code"]
-    pairs = years.reset_index()[["index", *of, "period_start", "period_end"]].merge(shown, on=of, suffixes=("", "_part"))
+    pairs = years.reset_index()[["index", *of, "period_start", "period_end"]].merge(
+        shown, on=of, suffixes=("", "_part")
+    )
     parts = (pairs["period_start"] <= pairs["period_start_part"]) & (pairs["period_end"] >= pairs["period_end_part"])
     remaining = years["c_ratings"] - pairs[parts].groupby("index")["c_ratings"].sum().reindex(years.index, fill_value=0)
     years["own_reason"] = np.select(
@@ -135,7 +134,9 @@ def by_finished_period(
 ) -> pd.DataFrame:
     """Sums of officials in the finished periods in which they are evaluated within their unit."""
     periods = warehouse.read("select calendar_code, period_code, period_kind from rules.publication_calendar")
-    due = warehouse.read("select period_kind from rules.evaluation_cadence where evaluator_kind = 'internal' and is_due")
+    due = warehouse.read(
+        "select period_kind from rules.evaluation_cadence where evaluator_kind = 'internal' and is_due"
+    )
     w = w[~w["before_rule"] & ~w["too_short"]].merge(periods, on=["calendar_code", "period_code"])
     read_until = min(rules.read_until(feed) for feed in ("dossier", "rating"))
     w = w[w["period_kind"].isin(due["period_kind"]) & (w["period_end"] <= read_until)]

@@ -13,19 +13,19 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from tests.bench.frames import KEYS, Warehouse, barred_by, exact, local, rounded
+from tests.bench.frames import ZONE, Warehouse, barred_by, exact, local, rounded
 from tests.bench.frames_core import DAY, Lookups
 
 BASES = ("attribution", "interlinked", "due_basis", "due_missing", "midnight_is_date")
+SCALE = 17  # of values as whole numbers: K, up to 22, is less than 2^63 of them
 DIGITS = 40  # of a quotient that is added to others
 PETITIONS = """
 record_key, unit_source_code, status_code, received_at, due_at, coalesce(due_at_is_date, false) as due_at_is_date, refused_at,
 answered_at, coalesce(is_satisfied, false) as is_satisfied, coalesce(resent_count, 0) as resent_count
 """
-METRICS = {"on_time": "on_time", "handling": "handling", "dossier": "dossier"}
 
 
-# -- sets of readings -----------------------------------------------------------------------------------------------------------
+# -- sets of readings --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,11 @@ def reading_sets(warehouse: Warehouse, rules: Lookups) -> list[Set]:
         alone = []
         for r in readings.to_dict("records"):
             name, value = r["parameter"], r["value"]
-            if index not in r["indices"].split(",") or not pd.isna(r["not_computed"]) or chosen.get(name, value) == value:
+            if (
+                index not in r["indices"].split(",")
+                or not pd.isna(r["not_computed"])
+                or chosen.get(name, value) == value
+            ):
                 continue
             if name == "result_statuses" and not set(value.split(",")) <= results:
                 continue
@@ -83,7 +87,7 @@ def reading_sets(warehouse: Warehouse, rules: Lookups) -> list[Set]:
     return found
 
 
-# -- sums by window ---------------------------------------------------------------------------------------------------------------
+# -- sums by window ----------------------------------------------------------------------------------------------------
 
 
 def by_window(w: pd.DataFrame, cases: pd.DataFrame, by: list[str], count: str) -> pd.DataFrame:
@@ -148,7 +152,8 @@ def b_quotients(w: pd.DataFrame, cases: pd.DataFrame, sets: list[Set]) -> Iterat
             returns = returns - sums["permitted_returns"]
         guided = (returns <= int(s["b_max_returns"])).astype(bool)
         points, records, left_out = (
-            counted(sums, "dossiers", mask, len(w)) for mask in (m & ~is_left_out & guided, m & ~is_left_out, m & is_left_out)
+            counted(sums, "dossiers", mask, len(w))
+            for mask in (m & ~is_left_out & guided, m & ~is_left_out, m & is_left_out)
         )
         yield Quotient(s, points, records, full=left_out > 0)
 
@@ -190,13 +195,13 @@ def divided(points: np.ndarray, records: np.ndarray, digits: int) -> np.ndarray:
     return found
 
 
-# -- D ------------------------------------------------------------------------------------------------------------------------------
+# -- D -----------------------------------------------------------------------------------------------------------------
 
 
 def portal_rows(warehouse: Warehouse, rules: Lookups, w: pd.DataFrame) -> pd.DataFrame:
     """The portal's latest answer for each window, by the windows' own labels; `score`: what it makes of its metrics."""
-    names = "group_code, window_from, window_to, department_id, total_score, total_max_score, total_petitions, metric_version"
-    p = warehouse.in_force("portal_evaluation", names + ", retrieved_at, metrics::text as metrics")
+    asked = "group_code, window_from, window_to, department_id, total_score, total_max_score, total_petitions, metric_version"
+    p = warehouse.in_force("portal_evaluation", asked + ", retrieved_at, metrics::text as metrics")
     roles = warehouse.read("select * from rules.portal_metric")
     p = p.merge(roles[["group_code", "metric_version"]].drop_duplicates())
     p["unit_code"] = p["department_id"].map(rules.unit_codes("portal"))
@@ -207,22 +212,24 @@ def portal_rows(warehouse: Warehouse, rules: Lookups, w: pd.DataFrame) -> pd.Dat
     )
     p = p.merge(read, on=["group_code", "window_from", "window_to"], how="left")
     p["retrieved_at"] = p[["retrieved_at", "read_at"]].max(axis=1)
-    role = roles.set_index("metric_code")["metric"]
+    role = roles.set_index("metric_code")["metric"].to_dict()
     found = []
     for text in p["metrics"]:
-        told = {role.get(item["code"]): item for item in orjson.loads(text)}
+        metrics = {role.get(item["code"]): item for item in orjson.loads(text)}
         row: dict[str, Any] = {}
         for name in ("on_time", "handling", "dossier"):
-            item = told.get(name) or {}
-            row |= {name: item.get("numerator"), f"{name}_all": item.get("denominator"), f"{name}_score": item.get("score")}
+            item = metrics.get(name) or {}
+            row |= {name: item.get("numerator"), f"{name}_all": item.get("denominator")}
+            row[f"{name}_score"] = exact(item.get("score"))
         found.append(row)
     p = pd.concat([p.reset_index(drop=True), pd.DataFrame(found, dtype=object)], axis=1)
+    p["total_score"] = pd.Series(map(exact, p["total_score"]), dtype=object)
     p["period_start"] = pd.to_datetime(p["window_from"]).astype(DAY)
     p["period_end"] = (pd.to_datetime(p["window_to"]) + pd.Timedelta(days=1)).astype(DAY)
-    told = ["total_score", "total_max_score", "total_petitions", "metric_version", "retrieved_at", *found[0]]
+    names = ["total_score", "total_max_score", "total_petitions", "metric_version", "retrieved_at", *found[0]]
     p["has_row"] = True
     of = ["unit_code", "period_start", "period_end"]
-    return w[of].merge(p[[*of, "has_row", *told]], on=of, how="left").set_index(w.index)
+    return w[of].merge(p[[*of, "has_row", *names]], on=of, how="left").set_index(w.index)
 
 
 def petitions(warehouse: Warehouse, rules: Lookups) -> pd.DataFrame:
@@ -262,16 +269,10 @@ def read_windows(warehouse: Warehouse, w: pd.DataFrame, portal: pd.DataFrame) ->
     until = pd.concat([w["window_end"], asked_on], axis=1).min(axis=1)
     found = pd.Series(pd.NaT, index=w.index, dtype="datetime64[us, UTC]")
     for span in spans.itertuples(index=False):
-        since_local, until_local = (moment.tz_convert(local_zone()).tz_localize(None) for moment in span)
+        since_local, until_local = (moment.tz_convert(ZONE).tz_localize(None) for moment in span)
         m = ~w["before_rule"] & (w["window_start"] >= since_local) & (until <= until_local)
         found = found.mask(m, retrieved.fillna(span.until).clip(upper=span.until).astype(found.dtype))
     return found
-
-
-def local_zone() -> str:
-    from tests.bench.frames import ZONE
-
-    return ZONE
 
 
 def petition_counts(p: pd.DataFrame, w: pd.DataFrame, judged_at: pd.Series, midnight: bool) -> pd.DataFrame:
@@ -280,7 +281,9 @@ def petition_counts(p: pd.DataFrame, w: pd.DataFrame, judged_at: pd.Series, midn
     names = ["window", "unit_code", "window_start", "window_end", "judged_at"]
     j = windows[names].merge(p, on="unit_code")
     j = j[
-        (j["window_start"] <= j["received_on"]) & (j["received_on"] < j["window_end"]) & (j["received_at"] <= j["judged_at"])
+        (j["window_start"] <= j["received_on"])
+        & (j["received_on"] < j["window_end"])
+        & (j["received_at"] <= j["judged_at"])
     ]
     is_date = j["due_is_date"]
     if midnight:
@@ -313,17 +316,19 @@ def d_values(
         rated = s["d_zero_dossier"] == "portal" or pd.isna(row["dossier_all"]) or row["dossier_all"] != 0
         value: Fraction | None = None
         if definition == "portal_group":
-            value = exact(row["total_score"]) if rated else None
+            value = told(row["total_score"]) if rated else None
             maximum = row["total_max_score"]
         elif definition == "recomputed_104":
-            recount, dossier = again.get(window), exact(row["dossier_score"])
+            recount, dossier = again.get(window), told(row["dossier_score"])
             if rated and recount and dossier is not None:
                 opinions = recount["opinions"]
-                parts = [tail_cut(most * recount[name] / opinions) if opinions else most for name in ("in_time", "satisfied")]
+                parts = [
+                    tail_cut(most * recount[name] / opinions) if opinions else most for name in ("in_time", "satisfied")
+                ]
                 value = sum(parts, dossier)
             maximum = rules.parameters["d_max"]
         else:
-            scores = [exact(row[f"{name}_score"]) for name in ("on_time", "handling")]
+            scores = [told(row[f"{name}_score"]) for name in ("on_time", "handling")]
             rescaled = definition == "petition_rescaled"
             weight = rules.number("d_max") / (2 * most) if rescaled else Fraction(1)
             value = None if None in scores else sum(filter(None, scores), Fraction(0)) * weight
@@ -332,6 +337,10 @@ def d_values(
         reason = None if value is not None else missing_reason(row, definition, rated)
         found.append((value, maximum if has_row else None, d_status(value, row, reason), reason))
     return found
+
+
+def told(value: Any) -> Any:
+    return value if isinstance(value, Fraction) else None
 
 
 def missing_reason(row: dict[str, Any], definition: str, rated: bool) -> str:
@@ -360,7 +369,7 @@ def decimal_of(value: Fraction | None, scale: int) -> Decimal | None:
         return None if value is None else rounded(value, scale)
 
 
-# -- E ------------------------------------------------------------------------------------------------------------------------------
+# -- E -----------------------------------------------------------------------------------------------------------------
 
 
 def posting_checks(warehouse: Warehouse, rules: Lookups) -> pd.DataFrame:
@@ -375,7 +384,7 @@ def posting_checks(warehouse: Warehouse, rules: Lookups) -> pd.DataFrame:
 
 
 def posted(c: pd.DataFrame, w: pd.DataFrame, s: Set | None, rules: Lookups) -> pd.DataFrame:
-    """By window and place where the unit must post: whether it passed, or NA without a check that counts. `s` None: the policy."""
+    """By window and place where the unit must post: whether it passed, or NA without a check that counts. `s` None: by policy."""
     chosen = rules.parameters if s is None else s.parameters
     if chosen["e_self_check"] != "accept":
         c = c[c["checker"] != "self"]
@@ -416,7 +425,7 @@ def e_measured(count: dict[str, int]) -> tuple[Fraction | None, str]:
     return Fraction(count["passed"] == count["places"]), "scored"
 
 
-# -- the tables ---------------------------------------------------------------------------------------------------------------------
+# -- the tables --------------------------------------------------------------------------------------------------------
 
 
 def index_scores(
@@ -425,27 +434,38 @@ def index_scores(
 ) -> pd.DataFrame:  # fmt: skip
     """index_score. `sums`: the policy's counts by window; `own`: D by its definition."""
     unchecked = places[places["passed"].isna()].sort_values("place").groupby("window")["place"].agg(",".join)
-    posting = posting_counts(places, w)
-    rows = []
+    posting, duties, rows = posting_counts(places, w), rules.duties.to_dict("index"), []
     for row, count, d, place in zip(
         w.rename_axis("window").reset_index().to_dict("records"), sums.to_dict("records"), own, posting.to_dict("records"),
         strict=True,
     ):  # fmt: skip
         measured: dict[str, tuple[Any, ...]] = {}
         for index, records in (("A", "a_dossiers"), ("B", "b_dossiers"), ("C", "c_ratings")):
-            points, of, excluded = (count[name] for name in (f"{index.lower()}_points", records, f"{index.lower()}_excluded"))
+            points, of, excluded = (
+                count[name] for name in (f"{index.lower()}_points", records, f"{index.lower()}_excluded")
+            )
             reason = "no_rating" if index == "C" else "no_resolved_dossier"
             value = rounded(Fraction(points, of), 15) if of else None
             measured[index] = (points, of, excluded, value, "scored" if of else "no_data", None if of else reason)
         value, maximum, status, missing = d
         value = decimal_of(value, 15)
-        measured["D"] = (value, number(maximum), None, value, status, missing if row["has_row"] is True else "no_portal_row")
+        measured["D"] = (
+            value,
+            number(maximum),
+            None,
+            value,
+            status,
+            missing if row["has_row"] is True else "no_portal_row",
+        )
         e, status = e_measured(place)
         told = (place["passed"], place["places"]) if place["places"] else (None, None)
-        reasons = {"not_applicable": "no_posting_place", "awaiting_input": f"posting_unchecked:{unchecked.get(row['window'])}"}
+        reasons = {
+            "not_applicable": "no_posting_place",
+            "awaiting_input": f"posting_unchecked:{unchecked.get(row['window'])}",
+        }
         measured["E"] = (*told, None, None if e is None else Decimal(int(e)), status, reasons.get(status))
         for index, found in measured.items():
-            barred = barred_by(row, rules.duties.loc[index])
+            barred = barred_by(row, duties[index])
             if barred:
                 found = (*[None] * 4, "before_rule" if barred == "before_policy" else "not_applicable", barred)
             rows.append((row["window"], index, *found))
@@ -459,7 +479,9 @@ def index_scores(
 
 
 def number(value: Any) -> Decimal | None:
-    return None if pd.isna(value) else Decimal(value.numerator) / value.denominator if isinstance(value, Fraction) else Decimal(str(value))
+    if pd.isna(value):
+        return None
+    return Decimal(value.numerator) / value.denominator if isinstance(value, Fraction) else Decimal(str(value))
 
 
 def index_readings(
@@ -474,14 +496,19 @@ def index_readings(
             value = [decimal_of(v, 15) for v, *_ in values]
             told = {"numerator": value, "denominator": [number(m) for _, m, *_ in values], "value": value}
             told |= {"exact_value": [decimal_of(v, DIGITS) for v, *_ in values], "status": [v[2] for v in values]}
-            found.append(of_set(s, told, len(w)))
+            scaled = [int((v or 0) * 10**SCALE) for v, *_ in values]
+            found.append(of_set(s, told, len(w)).assign(scaled=scaled))
         elif s.index == "E":
             posting = posting_counts(posted(c, w, s, rules), w).to_dict("records")
             measured = [e_measured(count) for count in posting]
             told = {name: [Decimal(p[of]) if p["places"] else None for p in posting]
                     for name, of in (("numerator", "passed"), ("denominator", "places"))}  # fmt: skip
-            told |= {"value": [None if e is None else Decimal(int(e)) for e, _ in measured], "exact_value": [None] * len(w)}
-            found.append(of_set(s, told | {"status": [status for _, status in measured]}, len(w)))
+            told |= {
+                "value": [None if e is None else Decimal(int(e)) for e, _ in measured],
+                "exact_value": [None] * len(w),
+            }
+            told |= {"status": [status for _, status in measured]}
+            found.append(of_set(s, told, len(w)).assign(scaled=[int(e or 0) * 10**SCALE for e, _ in measured]))
     table = pd.concat(found, ignore_index=True)
     table = table.join(w[["period_code", "unit_code"]], on="window").assign(policy_id=rules.policy_id)
     for index, duty in rules.duties.iterrows():
@@ -495,22 +522,24 @@ def index_readings(
 
 
 def of_set(s: Set, told: dict[str, list[Any]], windows: int) -> pd.DataFrame:
-    found = pd.DataFrame({"window": np.arange(windows)} | {name: pd.Series(v, dtype=object) for name, v in told.items()})
+    found = pd.DataFrame(
+        {"window": np.arange(windows)} | {name: pd.Series(v, dtype=object) for name, v in told.items()}
+    )
     return found.assign(index_code=s.index, set_code=s.code, kind=s.kind, size=s.size)
 
 
 def of_quotient(q: Quotient) -> pd.DataFrame:
     has, full = q.records > 0, np.zeros(len(q.records), dtype=bool) if q.full is None else q.full
-    thirty = divided(q.points, q.records, 16)
-    values = (thirty + 5) // 10
+    scaled = np.where(has, divided(q.points, q.records, SCALE), np.where(full, 10**SCALE, 0))
+    values = (scaled + 50) // 100
     told = {
         "numerator": [Decimal(p) / q.scale for p in q.points.tolist()],
         "denominator": [Decimal(r) / q.scale for r in q.records.tolist()],
         "value": [
-            Decimal(v).scaleb(-15) if h else Decimal(1) if f else None
-            for v, h, f in zip(values.tolist(), has.tolist(), full.tolist(), strict=True)
+            Decimal(value).scaleb(-15) if is_known else None
+            for value, is_known in zip(values.tolist(), (has | full).tolist(), strict=True)
         ],
         "exact_value": [None] * len(has),
         "status": np.where(has | full, "scored", "no_data").tolist(),
     }
-    return of_set(q.set_, told, len(has))
+    return of_set(q.set_, told, len(has)).assign(scaled=scaled)

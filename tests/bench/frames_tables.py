@@ -1,10 +1,11 @@
 """The tables of a full build by pandas: the same raw, read over the driver, and every table of the dossier road made of it.
 
-`python -m tests.bench.frames_tables` works on the warehouse of BENCH_DSN and prints one line of JSON: `seconds` to read and
-compute, `writing` them back apart, peak memory, rows by table, and the digest of the K table. Written as somebody would who
-knows pandas (`frames_core`, `frames_facts`, `frames_marts`; the K table is that of `frames`). Each table is written and let go
-as soon as nothing more is made of it. They go by COPY into unlogged tables of a schema of their own, which have the columns of the
-build's tables and no constraints, no index.
+`python -m tests.bench.frames_tables` works on the built warehouse of BENCH_DSN and prints one line of JSON: `seconds` to read
+and compute, `writing` the tables back apart, peak memory, rows by table, and the digest of the K table. Written as somebody
+would who knows pandas (`frames_core`, `frames_facts`, `frames_readings`, `frames_sensitivity`, `frames_marts`; K is
+that of `frames`): no loop over dossiers, codes as categoricals, days counted before periods. Each table is written as soon as it is made, and what nothing more
+is made of is let go. Tables go by COPY into unlogged ones of a schema of their own, which have the columns of the build's, no
+constraint and no index.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ import orjson
 import pandas as pd
 import psycopg
 import pyarrow as pa
+import pyarrow.csv
 from psycopg import sql
 
 from tests.bench import frames_core as core
 from tests.bench import frames_facts as facts
 from tests.bench import frames_marts as marts
 from tests.bench import frames_readings as readings
+from tests.bench import frames_sensitivity as sensitivity
 from tests.bench.frames import COLUMNS, COUNTS, Warehouse, in_windows, score, unit_windows
 
 SCHEMA = "by_frames"
+BUILT = ("core", "facts", "marts", "officials")
+AT_ONCE = 1_000_000  # rows as text at one time: codes are numbers before
 ARROW = {
     "text": pa.string(),
     "bigint": pa.int64(),
@@ -38,7 +43,7 @@ ARROW = {
 
 
 class Tables:
-    """Takes the tables as they are made. `seconds`: what writing them took."""
+    """Takes the tables as they are made; they are gone when it is left. `seconds`: what writing them took."""
 
     def __init__(self, dsn: str) -> None:
         self.seconds = 0.0
@@ -47,6 +52,14 @@ class Tables:
         self._copy = adbc.connect(dsn)
         clear(self._sql)
         self._sql.execute(sql.SQL("create schema {}").format(sql.Identifier(SCHEMA)))
+
+    def __enter__(self) -> Tables:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        clear(self._sql)
+        self._sql.close()
+        self._copy.close()
 
     def write(self, schema: str, name: str, frame: pd.DataFrame) -> None:
         """A frame with the columns of the build's table of that name, in any order, others beside them."""
@@ -61,32 +74,54 @@ class Tables:
             " where table_schema = %s and table_name = %s order by ordinal_position",
             (SCHEMA, name),
         ).fetchall()
-        made = pa.table({column: arrow(frame[column], ARROW.get(kind)) for column, kind in columns})
-        with self._copy.cursor() as cursor:
-            cursor.adbc_ingest(name, made, mode="append", db_schema_name=SCHEMA)
-        self._copy.commit()
-        self.rows[name] = made.num_rows
+        for start in range(0, len(frame), AT_ONCE):
+            part = frame.iloc[start : start + AT_ONCE]
+            made = pa.table({column: arrow(part[column], ARROW.get(kind)) for column, kind in columns})
+            if all(kind in ARROW for _, kind in columns):
+                with self._copy.cursor() as cursor:
+                    cursor.adbc_ingest(name, made, mode="append", db_schema_name=SCHEMA)
+                self._copy.commit()
+            else:
+                self._copy_text(name, made)
+        self.rows[f"{schema}.{name}"] = len(frame)
         self.seconds += time.perf_counter() - before
+
+    def _copy_text(self, name: str, made: pa.Table) -> None:
+        """Exact numbers: the driver would need a second for six thousand long ones. The tables that have any are small."""
+        text = pa.BufferOutputStream()
+        pa.csv.write_csv(made, text, pa.csv.WriteOptions(include_header=False))
+        statement = sql.SQL("copy {} from stdin (format csv)").format(sql.Identifier(SCHEMA, name))
+        with self._sql.cursor().copy(statement) as copy:
+            copy.write(text.getvalue())
 
 
 def arrow(values: pd.Series, kind: pa.DataType | None) -> pa.Array:
-    """`kind` None: a number of any scale."""
-    return pa.array(values, from_pandas=True).cast(kind or pa.decimal256(76, 40))
+    """`kind` None: a number of any scale, as text."""
+    if kind is None:
+        return pa.array([None if pd.isna(value) else str(value) for value in values.tolist()], pa.string())
+    return pa.array(values, from_pandas=True).cast(kind)
 
 
 def clear(connection: psycopg.Connection) -> None:
+    """Drop what an earlier run made."""
     connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(SCHEMA)))
 
 
-def differences(connection: psycopg.Connection, schema: str, name: str) -> list[str]:
-    """In words, how many rows of a table the build has and pandas has not, and the other way round."""
+def differences(connection: psycopg.Connection) -> list[str]:
+    """In words, how many rows of its tables the build has and pandas has not, and the other way round."""
     found = []
-    ours, theirs = sql.Identifier(SCHEMA, name), sql.Identifier(schema, name)
-    for one, other in ((ours, theirs), (theirs, ours)):
-        left_over = sql.SQL("select count(*) from (select * from {} except all select * from {}) as left_over")
-        row = connection.execute(left_over.format(one, other)).fetchone()
-        if row and row[0]:
-            found.append(f"{name}: {row[0]} rows only in {one.as_string(connection)}")
+    pairs = connection.execute(
+        "select ours.table_name, built.table_schema from information_schema.tables as ours left join information_schema.tables as"
+        " built on ours.table_name = built.table_name and built.table_schema = any(%s) where ours.table_schema = %s order by 1",
+        (list(BUILT), SCHEMA),
+    ).fetchall()
+    for name, schema in pairs:
+        ours, theirs = sql.Identifier(SCHEMA, name), sql.Identifier(schema, name)
+        for one, other in ((ours, theirs), (theirs, ours)):
+            left_over = sql.SQL("select count(*) from (select * from {} except all select * from {}) as left_over")
+            row = connection.execute(left_over.format(one, other)).fetchone()
+            if row and row[0]:
+                found.append(f"{name}: {row[0]} rows only in {one.as_string(connection)}")
     return found
 
 
@@ -103,6 +138,7 @@ def fill(dsn: str, tables: Tables) -> pd.DataFrame:
     tables.write("core", "core_lost_record", core.lost_records(warehouse, rules, told, d))
     del told
     steps = core.participants_of(d, rules)
+    d = d.drop(columns="participants")
     tables.write("core", "core_dossier_participant", coded(steps, d))
     ratings = core.ratings_in_force(warehouse, rules, d)
     tables.write("core", "core_rating", ratings)
@@ -167,6 +203,10 @@ def scored(
     counts = {base: told[is_read[told.index]].rename(index=number) for base, told in counts.items()}
     read = readings.index_readings(r, quotients, r, counts, checks, sets, rules)
     tables.write("marts", "index_reading", read)
+    stability = sensitivity.k_sensitivity(warehouse, r, read, sets, rules)
+    tables.write("marts", "k_sensitivity", stability)
+    shown = ["period_code", "unit_code", "verdict_stability", "k_min", "k_max"]
+    tables.write("marts", "k_score", k.merge(stability[shown], on=["period_code", "unit_code"], how="left"))
     return k[list(COLUMNS)]
 
 
@@ -176,15 +216,16 @@ def coded(found: pd.DataFrame, d: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
+    from tests.bench import table
     from tests.bench.measured import peak_memory
 
     dsn = os.environ["BENCH_DSN"]
-    tables = Tables(dsn)
-    before = time.perf_counter()
-    fill(dsn, tables)
-    seconds = time.perf_counter() - before - tables.seconds
+    with Tables(dsn) as tables:
+        before = time.perf_counter()
+        k = table.of_frame(fill(dsn, tables))
+        seconds = time.perf_counter() - before - tables.seconds
     found = {"seconds": seconds, "writing": tables.seconds, "memory": peak_memory(), "rows": tables.rows}
-    print(orjson.dumps(found).decode())
+    print(orjson.dumps(found | {"digest": table.digest(k)}).decode())
 
 
 if __name__ == "__main__":
