@@ -15,11 +15,19 @@ from tests.bench.frames_core import DAY, ON, Lookups, looked_up, recoded, truth,
 
 EXCLUSIONS = ["test_record", "finish_before_receipt", "no_due_date", "step_not_finished"]
 LATENESS = ["in_time", "within_grace", "late"]
+BASES = [
+    "own", "attribution=receiving", "due_basis=first", "due_basis=source_current", "due_missing=exclude",
+    "midnight_is_date=false", "interlinked=participants",
+]  # fmt: skip
 NEVER = np.datetime64("NaT")
 FLOWS = (
     "received", "resolved", "stopped", "withdrawn", "not_accepted", "without_moment", "became_overdue", "overdue_ended",
     "inherited_overdue",
 )  # fmt: skip
+
+
+def of_base(base: str, rows: int) -> pd.Categorical:
+    return pd.Categorical.from_codes(np.full(rows, BASES.index(base), dtype=np.int8), BASES)
 
 
 def days_of(moments: pd.Series) -> np.ndarray:
@@ -302,7 +310,7 @@ class Seen:
         found = pd.DataFrame(
             {
                 "row": self._rows[chosen],
-                "base_code": base,
+                "base_code": of_base(base, len(unit)),
                 "unit": unit,
                 "inherited": is_inherited(self._rules, unit, days_of(d["received_on"]), due_on, result_on),
                 "exclusion": exclusion,
@@ -351,7 +359,11 @@ def b_readings(d: pd.DataFrame, f: pd.DataFrame, asked: pd.DataFrame) -> pd.Data
     for base, read in (("attribution=receiving", own | {"unit": receiving}), ("midnight_is_date=false", clock)):
         is_other = np.logical_or.reduce([read[name] != values for name, values in own.items()])
         rows = np.flatnonzero(is_other & is_result)
-        found.append(pd.DataFrame({"row": rows, "base_code": base} | {name: read[name][rows] for name in own}))
+        found.append(
+            pd.DataFrame(
+                {"row": rows, "base_code": of_base(base, len(rows))} | {name: read[name][rows] for name in own}
+            )
+        )
     return pd.concat(found, ignore_index=True)
 
 
@@ -387,7 +399,7 @@ def a_participants(steps: pd.DataFrame, d: pd.DataFrame, f: pd.DataFrame, rules:
         {
             "row": s["row"],
             "participant_no": s["participant_no"],
-            "base_code": "interlinked=participants",
+            "base_code": of_base("interlinked=participants", len(s)),
             "unit": unit,
             "inherited": is_inherited(rules, unit, days_of(local(s["received_at"])), due.on, result_on),
             "exclusion": exclusion,
@@ -411,7 +423,7 @@ def own_cases(f: pd.DataFrame) -> pd.DataFrame:
         {
             "unit": f["unit_code"].cat.codes,
             "result_on": f["result_on"],
-            "base_code": pd.Categorical.from_codes(np.zeros(len(f), dtype=np.int8), ["own"]),
+            "base_code": of_base("own", len(f)),
             "status_code": f["status_code"],
             "lateness": f["lateness"],
             "inherited": f["is_inherited_overdue"],
@@ -428,9 +440,7 @@ def counted(cases: list[tuple[pd.DataFrame, int]], by: list[str], rules: Lookups
     for found, times in cases:
         held = found[found["unit"] >= 0]
         sums.append((held.groupby(by, observed=True, sort=False).size() * times).rename("dossiers").reset_index())
-    for found in sums:
-        found["base_code"], found["status_code"] = found["base_code"].astype(str), found["status_code"].astype(str)
-    total = pd.concat(sums).groupby(by, sort=False)["dossiers"].sum()
+    total = pd.concat(sums).groupby(by, observed=True, sort=False)["dossiers"].sum()
     total = total[total != 0].reset_index()
     return total.assign(unit_code=rules.as_units(total["unit"].to_numpy()), event_on=total["result_on"])
 
@@ -477,8 +487,6 @@ def c_cases(r: pd.DataFrame, d: pd.DataFrame, rules: Lookups) -> pd.DataFrame:
                 pd.Series(pd.Categorical.from_codes(np.where(has_result, status, -1), d["status_code"].cat.categories))
             ),
             "level_class": named(r["level_class"]),
-            "dossier_code": "",
-            "recency": 0,
         }
     )
     day = ["dossier_code", "rated_on"]
@@ -489,9 +497,13 @@ def c_cases(r: pd.DataFrame, d: pd.DataFrame, rules: Lookups) -> pd.DataFrame:
     is_same = again.assign(question=question).duplicated([*day, "question"], keep=False)
     stands_in_the_way = (~again["has_question"]).groupby([again[name] for name in day]).transform("any")
     singly = again.index[is_same | stands_in_the_way]
-    c.loc[singly, "dossier_code"] = r.loc[singly, "dossier_code"]
-    c.loc[singly, "recency"] = recency[singly]
-    return c.groupby(list(c.columns), sort=False, observed=True).size().rename("ratings").reset_index()
+    one_by_one = c.loc[singly].assign(
+        dossier_code=again.loc[singly, "dossier_code"], recency=recency[singly], ratings=1
+    )
+    alone = (
+        c.drop(index=singly).groupby(list(c.columns), sort=False, observed=True).size().rename("ratings").reset_index()
+    )
+    return pd.concat([alone.assign(dossier_code="", recency=0), one_by_one], ignore_index=True)
 
 
 def named(codes: pd.Series, missing: str = "") -> pd.Series:
@@ -508,25 +520,29 @@ def flows(f: pd.DataFrame) -> pd.DataFrame:
     is_late_at_end = f["is_result"] & f["overdue_after"].notna()
     is_inherited_at_end = f["is_result"] & f["is_inherited_overdue"] & ~f["comes_before"]
     later = (f["ended_on"] == f["result_on"]) & (f["ended_on"] != f["entered_on"])
-    events = [
-        (f["entered_on"], "received", f["entered_on"].notna()),
-        (f["entered_on"], at_once, f["ended_on"] == f["entered_on"]),
-        (f["result_on"], ended, later),
-        (f["overdue_after"], "became_overdue", f["overdue_after"].notna()),
-        (f["result_on"], "overdue_ended", is_late_at_end),
-        (f["result_on"], "inherited_overdue", is_inherited_at_end),
+    counts = [
+        events(f, "entered_on", f["entered_on"].notna(), "received"),
+        events(f, "entered_on", f["ended_on"] == f["entered_on"], at_once),
+        events(f, "result_on", later, ended),
+        events(f, "overdue_after", f["overdue_after"].notna(), "became_overdue"),
+        events(f, "result_on", is_late_at_end, "overdue_ended"),
+        events(f, "result_on", is_inherited_at_end, "inherited_overdue"),
     ]
-    found = []
-    for on, event, holds in events:
-        m = holds.to_numpy()
-        told = pd.DataFrame({"unit_code": f["unit_code"][m], "event_on": on[m]})
-        told["event"] = event[m] if isinstance(event, pd.Series) else event
-        counts = (
-            told.groupby(["unit_code", "event_on", "event"], observed=True, sort=False).size().reset_index(name="n")
-        )
-        found.append(counts.assign(event=counts["event"].astype(str), unit_code=counts["unit_code"].astype(str)))
-    total = pd.concat(found).pivot_table(index=["unit_code", "event_on"], columns="event", values="n", aggfunc="sum")
-    return total.reindex(columns=list(FLOWS)).fillna(0).astype(np.int64).reset_index()
+    total = pd.concat(counts, axis=0).groupby(["unit_code", "event_on", "event"]).sum().unstack(fill_value=0)
+    return total.reindex(columns=list(FLOWS), fill_value=0).reset_index()
+
+
+def events(f: pd.DataFrame, day: str, holds: pd.Series, event: str | pd.Series) -> pd.Series:
+    """How often something happened by unit and day; `event`: what, or what to each."""
+    m = holds.to_numpy()
+    by = [f["unit_code"][m], f[day][m].rename("event_on")]
+    if isinstance(event, pd.Series):
+        by.append(event[m].rename("event"))
+    counts = by[0].groupby(by, observed=True, sort=False).size().rename("n").reset_index()
+    if isinstance(event, str):
+        counts["event"] = event
+    counts = counts.astype({"unit_code": str, "event": str})
+    return counts.set_index(["unit_code", "event_on", "event"])["n"]
 
 
 def overdue_long(f: pd.DataFrame, rules: Lookups) -> pd.DataFrame:

@@ -142,20 +142,20 @@ def flips(voting: pd.DataFrame, judged: pd.DataFrame, own: pd.Series) -> pd.Data
     """The fewest readings that give another verdict, or none, and which they are."""
     others = judged[is_other(judged["verdict"], judged["window"].map(own))]
     first = others.sort_values(["window", "size", "k_set", "present", "missing"]).drop_duplicates("window")
-    of_window = dict(list(voting[voting["window"].isin(first["window"])].groupby("window")))
+    options: dict[int, dict[str, list[Any]]] = {window: {index: [] for index in STEPS} for window in first["window"]}
+    for row in voting[voting["window"].isin(first["window"])].itertuples(index=False):
+        options[row.window][row.index_code].append(row)
     rows = []
-    for flip in first.to_dict("records"):
-        parts = {index: rows_ for index, rows_ in of_window[flip["window"]].groupby("index_code")}
-        options = [parts[index].to_dict("records") for index in STEPS]
-        target = (flip["index_size"], flip["missing"], flip["present"])
-        chosen = min(" + ".join(codes) for codes in combinations(options, target))
-        readings = {*f"{chosen} + {flip['k_set']}".split(" + ")} - {"own"}
-        rows.append((flip["window"], " + ".join(sorted(readings)), flip["size"], flip["verdict"] or "none"))
+    for flip in first.itertuples(index=False):
+        target = (flip.index_size, flip.missing, flip.present)
+        chosen = min(" + ".join(codes) for codes in combinations(list(options[flip.window].values()), target))
+        readings = {*f"{chosen} + {flip.k_set}".split(" + ")} - {"own"}
+        rows.append((flip.window, " + ".join(sorted(readings)), flip.size, flip.verdict or "none"))
     names = ["window", "flipping_readings", "flipping_size", "flipped_verdict"]
     return pd.DataFrame(rows, columns=names).set_index("window").astype({"flipping_size": "Int64"})
 
 
-def combinations(options: list[list[dict[str, Any]]], target: tuple[int, int, int]) -> Iterator[tuple[str, ...]]:
+def combinations(options: list[list[Any]], target: tuple[int, int, int]) -> Iterator[tuple[str, ...]]:
     """Sets of A to E that add up to so many readings, so much missing and so much of K."""
 
     def more(step: int, results: str, size: int, missing: int, present: int) -> Iterator[tuple[str, ...]]:
@@ -164,11 +164,11 @@ def combinations(options: list[list[dict[str, Any]]], target: tuple[int, int, in
                 yield ()
             return
         for s in options[step]:
-            together = size + s["size"]
-            if together > target[0] or present + s["value"] > target[2] or (step in (1, 2) and s["results"] != results):
+            together = size + s.size
+            if together > target[0] or present + s.value > target[2] or (step in (1, 2) and s.results != results):
                 continue
-            for rest in more(step + 1, s["results"], together, missing + s["missing"], present + s["value"]):
-                yield (s["set_code"], *rest)
+            for rest in more(step + 1, s.results, together, missing + s.missing, present + s.value):
+                yield (s.set_code, *rest)
 
     return more(0, "", 0, 0, 0)
 

@@ -2,10 +2,10 @@
 
 `python -m tests.bench.frames_tables` works on the built warehouse of BENCH_DSN and prints one line of JSON: `seconds` to read
 and compute, `writing` the tables back apart, peak memory, rows by table, and the digest of the K table. Written as somebody
-would who knows pandas (`frames_core`, `frames_facts`, `frames_readings`, `frames_sensitivity`, `frames_marts`; K is
-that of `frames`): no loop over dossiers, codes as categoricals, days counted before periods. Each table is written as soon as it is made, and what nothing more
-is made of is let go. Tables go by COPY into unlogged ones of a schema of their own, which have the columns of the build's, no
-constraint and no index.
+would who knows pandas (`frames_core`, `frames_facts`, `frames_marts`, `frames_readings`, `frames_sensitivity`; K is that of
+`frames`): no loop over dossiers, codes as categoricals, days counted before periods. Each table is written as soon as it is
+made, and what nothing more is made of is let go. Tables go by COPY into unlogged ones of a schema of their own, which have the
+columns of the build's, no constraint and no index.
 """
 
 from __future__ import annotations
