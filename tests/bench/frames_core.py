@@ -224,11 +224,6 @@ def truth(values: np.ndarray | pd.Series, is_known: np.ndarray | pd.Series) -> p
     return pd.arrays.BooleanArray(np.asarray(values, dtype=bool), ~np.asarray(is_known, dtype=bool))
 
 
-def either(mask: np.ndarray | pd.Series, one: pd.Series, other: pd.Series) -> pd.Series:
-    """`one` where the mask holds, else `other`."""
-    return other.mask(mask, one)
-
-
 # -- versions ----------------------------------------------------------------------------------------------------------
 
 

@@ -165,7 +165,7 @@ def fill(dsn: str, tables: Tables) -> pd.DataFrame:
     sums = in_windows(w, days, marts.DAY_COUNTS)
     of_officials = marts.official_days(d, f, ratings, rules)
     names = d["official"].cat.categories
-    del d, f, ratings
+    del d, f, ratings, asked, steps, a, b, own_steps, own
     scores = marts.official_scores(warehouse, rules, w, of_officials, names, sums)
     tables.write("officials", "official_score", scores)
     return scored(warehouse, rules, tables, w, sums, a_case, b_case, c_case)

@@ -495,7 +495,8 @@ def test_the_report_tells_what_was_measured_and_where_the_time_went() -> None:
             "pandas": [12.0], "pandas, written back": [3.0], "pandas, K only": [4.0],
             **{name: [10.0] for name in (*what, "by hand", "bare SQL", "night on 36 days", "a month's K")},
         },
-        tables={"core.core_dossier": 20_000, "facts.fct_dossier": 20_000},
+        tables={"core.core_dossier": 20_000, "marts.k_score": 900},
+        nodes={"core_dossier": 6.0, "mart_k_score": 1.0, "mart_rollup": 1.0},
         slowest={name: [("core_dossier", 6.0), ("mart_k_score", 1.0)] for name in (*what, "by hand")},
         layers={name: {"core": 12.0, "marts": 4.0} for name in what},
     )  # fmt: skip
@@ -507,8 +508,8 @@ def test_the_report_tells_what_was_measured_and_where_the_time_went() -> None:
     assert "| full build against pandas, same tables | faster | 10 s, pandas 12 s | holds |" in text
     assert "2,000 MB for the tables, 1,000 MB for K only" in text
     assert "(`frames.py`) | 4.00 |" in text
-    assert "makes what the full build makes: `core.core_dossier`, `facts.fct_dossier`." in text
-    assert "10 s of the full build stand against 4 s" in text
+    assert "88% of its nodes' seconds: `core.core_dossier`, `marts.k_score`." in text
+    assert "nothing else, 4 s against 10 s of the full build" in text
     assert "**does not hold**" in text
 
 
