@@ -46,8 +46,11 @@ class Warehouse:
     def __init__(self, dsn: str) -> None:
         self._connection = adbc.connect(dsn)
 
+    def cursor(self) -> adbc.Cursor:
+        return self._connection.cursor()
+
     def read(self, query: str) -> pd.DataFrame:
-        with self._connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(query)
             return cursor.fetch_arrow_table().to_pandas()
 
@@ -294,11 +297,11 @@ def unit_windows(warehouse: Warehouse, rules: Rules) -> pd.DataFrame:
     return w
 
 
-def in_windows(w: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
+def in_windows(w: pd.DataFrame, days: pd.DataFrame, counts: list[str] = COUNTS) -> pd.DataFrame:
     """Sums of the days of each window."""
     pairs = w[[*KEYS, "window_start", "window_end"]].merge(days, on="unit_code")
     inside = (pairs["event_on"] >= pairs["window_start"]) & (pairs["event_on"] < pairs["window_end"])
-    return pairs[inside].groupby(KEYS)[COUNTS].sum().reindex(pd.MultiIndex.from_frame(w[KEYS]), fill_value=0)
+    return pairs[inside].groupby(KEYS)[counts].sum().reindex(pd.MultiIndex.from_frame(w[KEYS]), fill_value=0)
 
 
 def portal_scores(warehouse: Warehouse, rules: Rules) -> pd.DataFrame:
@@ -310,7 +313,7 @@ def portal_scores(warehouse: Warehouse, rules: Rules) -> pd.DataFrame:
     p["unit_code"] = p["department_id"].map(rules.unit_codes("portal"))
     p = p[p["unit_code"].notna()].sort_values(["batch_id", "record_key"], ascending=[True, False])
     p = p.drop_duplicates(["unit_code", "window_from", "window_to"], keep="last").reset_index(drop=True)
-    role = metrics.set_index("metric_code")["metric"]
+    role = metrics.set_index("metric_code")["metric"].to_dict()
     found = []
     for text in p["metrics"]:
         counts = {role.get(item["code"]): (item["numerator"], item["denominator"]) for item in orjson.loads(text)}
@@ -367,6 +370,7 @@ def exact(value: Any) -> Fraction | None:
 def score(w: pd.DataFrame, sums: pd.DataFrame, posting: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """One row per period and unit; `w` has the columns of the portal's scores."""
     scale, maxima = int(rules.parameters["k_scale"]), {i: rules.number(f"{i}_max") for i in INDICES}
+    duties = rules.duties.to_dict("index")
     rows = []
     for row, count, place in zip(
         w.to_dict("records"), sums.to_dict("records"), posting.to_dict("records"), strict=True
@@ -375,7 +379,7 @@ def score(w: pd.DataFrame, sums: pd.DataFrame, posting: pd.DataFrame, rules: Rul
         found: dict[str, Any] = dict.fromkeys([*INDICES, "k", "verdict", "verdict_bound"])
         missing, present, possible = [], Fraction(0), Fraction(0)
         for index, (value, status) in values.items():
-            barred = barred_by(row, rules.duties.loc[index.upper()])
+            barred = barred_by(row, duties[index.upper()])
             if barred:
                 status = "before_rule" if barred == "before_policy" else "not_applicable"
             if status != "scored":
@@ -385,7 +389,7 @@ def score(w: pd.DataFrame, sums: pd.DataFrame, posting: pd.DataFrame, rules: Rul
             assert value is not None
             found[index] = rounded(value, 15)
             present += value
-        barred = barred_by(row, rules.duties.loc["K"])
+        barred = barred_by(row, duties["K"])
         found["status_reason"] = barred or ",".join(missing) or None
         if barred:
             found["status"] = "before_rule" if barred == "before_policy" else "not_applicable"
@@ -427,7 +431,7 @@ def measured(
     return found
 
 
-def barred_by(row: dict[str, Any], duty: pd.Series) -> str | None:
+def barred_by(row: dict[str, Any], duty: dict[str, Any]) -> str | None:
     if row["before_rule"]:
         return "before_policy"
     if not pd.isna(row["parent_unit_code"]) and not duty["owed_by_sub_unit"]:

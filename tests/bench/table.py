@@ -40,7 +40,11 @@ def of_bare(dsn: str, statement: str | None = None) -> Rows:
 
 
 def of_frames(dsn: str) -> Rows:
-    return _keyed([tuple(map(_plain, row)) for row in k_table(dsn).itertuples(index=False)])
+    return of_frame(k_table(dsn))
+
+
+def of_frame(found: pd.DataFrame) -> Rows:
+    return _keyed([tuple(map(_plain, row)) for row in found.itertuples(index=False)])
 
 
 def _keyed(rows: list[Any]) -> Rows:

@@ -4,9 +4,10 @@ docs/benchmarks.md; exit 1 when a goal does not hold.
 python -m tests.bench.warehouse [--dossiers 6000000] [--rounds 3] [--changes 20000] [--no-report] [--keep]
 
 Two histories are generated (`tests.bench.city`): a year, and its last 36 days. On the year: full build, the script by hand
-(`by_hand.py`), bare SQL (`bare.sql`) and pandas (`frames.py`), one after the other in each round; all must give the same K table.
-Then nights on both, each read into raw before it is built and not counted, and a month's K from the daily facts. `--keep` leaves
-the databases for another run of the same size, which then need not be generated.
+(`by_hand.py`), bare SQL (`bare.sql`), pandas for the same tables (`frames_tables.py`) and for K only (`frames.py`), one after the
+other in each round; all must give the same K table. Then nights on both, each read into raw before it is built and not counted,
+and a month's K from the daily facts. `--keep` leaves the databases for another run of the same size, which then need not be
+generated.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Bench:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     importing: float = 0.0
     startup: list[float] = field(default_factory=list)
-    memory: int = 0
+    memory: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, int] = field(default_factory=dict)  # rows of those that pandas makes
+    nodes: dict[str, float] = field(default_factory=dict)  # seconds by node of the last full build of the year
     rows: dict[str, int] = field(default_factory=dict)
     slowest: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -117,18 +120,34 @@ def _bare(bench: Bench, name: str) -> table.Rows:
     return rows
 
 
-def _frames(bench: Bench, name: str) -> str:
-    """In a process of its own, imports not counted; returns the digest of its table."""
+def _frames(bench: Bench, name: str, module: str, what: str) -> str:
+    """In a process of its own, imports not counted; returns the digest of its K table."""
     _settle(bench)
-    command = [sys.executable, "-m", "tests.bench.frames"]
+    command = [sys.executable, "-m", f"tests.bench.{module}"]
     env = {"PATH": os.environ["PATH"], "BENCH_DSN": bench.dsn(name)}
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     found = orjson.loads(done.stdout.strip().splitlines()[-1])
-    bench.note("pandas", found["seconds"])
-    bench.memory = max(bench.memory, found["memory"])
+    bench.note(what, found["seconds"])
+    if "writing" in found:
+        bench.note(f"{what}, written back", found["writing"])
+        bench.tables = found["rows"]
+    bench.memory[what] = max(bench.memory.get(what, 0), found["memory"])
     return str(found["digest"])
+
+
+def _other_counts(bench: Bench, name: str) -> list[str]:
+    """In words, where pandas made more or fewer rows than the build."""
+    found = []
+    with psycopg.connect(bench.dsn(name)) as connection:
+        for relation, rows in bench.tables.items():
+            counted = connection.execute(
+                sql.SQL("select count(*) from {}").format(sql.Identifier(*relation.split(".")))
+            ).fetchone()
+            if counted != (rows,):
+                found.append(f"{relation} has {rows} rows, that of the build {counted}")
+    return found
 
 
 def _by_hand(bench: Bench, name: str) -> table.Rows:
@@ -218,6 +237,8 @@ def _where_it_goes(bench: Bench, name: str, build_id: int, what: str) -> None:
             "select node_id, seconds::float from ops.dbt_result where build_id = %s order by seconds desc", (build_id,)
         ).fetchall()
     bench.slowest[what] = [(node.split(".")[2], seconds) for node, seconds in rows[:SLOWEST]]
+    if what == "full build":
+        bench.nodes = {node.split(".")[2]: seconds for node, seconds in rows}
     layers: dict[str, float] = {}
     for node, seconds in rows:
         kind, _, model = node.split(".")[:3]
@@ -296,8 +317,11 @@ def run(bench: Bench, rounds: int, changes: int, keep: bool) -> None:
                 raise SystemExit(f"by hand another K table comes out: {len(found)} differences, {found[:3]}")
             if found := table.differences(_bare(bench, year), held):
                 raise SystemExit(f"bare SQL gives another K table: {len(found)} differences, {found[:3]}")
-            if _frames(bench, year) != table.digest(held):
-                raise SystemExit("pandas gives another K table")
+            for module, what in (("frames_tables", "pandas"), ("frames", "pandas, K only")):
+                if _frames(bench, year, module, what) != table.digest(held):
+                    raise SystemExit(f"{what} ({module}.py) gives another K table")
+            if found := _other_counts(bench, year):
+                raise SystemExit(f"pandas makes other tables: {', '.join(found)}")
         for _ in range(rounds):
             _month(bench, year)
         _history(bench, short, few, keep)
@@ -327,7 +351,7 @@ def goals(bench: Bench) -> list[Goal]:
             times <= 1.5,
         ),
         Goal("full build against bare SQL, K only", "at most 6 times", f"{full / bare:.1f} times", full <= 6 * bare),
-        Goal("full build against pandas, K only", "faster", f"{full:.0f} s, pandas {pandas:.0f} s", full < pandas),
+        Goal("full build against pandas, same tables", "faster", f"{full:.0f} s, pandas {pandas:.0f} s", full < pandas),
         Goal(
             f"a night on 12 months against one on {SHORT} days",
             "at most 1.3 times",
@@ -351,7 +375,9 @@ def report(bench: Bench, found: list[Goal], rounds: int, changes: int) -> list[s
         "full build": "full build, raw → marts: every table with its keys and checks, every test",
         "by hand": "by hand: the same tables with the same constraints (`by_hand.py`)",
         "bare SQL": "bare SQL: one statement that computes the same K table and keeps nothing (`bare.sql`)",
-        "pandas": "pandas: reads the same raw over the driver, computes the same K table (`frames.py`)",
+        "pandas": "pandas: reads the same raw over the driver, computes the same tables (`frames_tables.py`)",
+        "pandas, written back": "and writes them back, by COPY into tables without keys, checks and indexes",
+        "pandas, K only": "pandas: reads the same raw over the driver, computes the same K table and nothing else (`frames.py`)",
         "night on 12 months": f"a night of {changes:,} changed dossiers, 12 months of history",
         f"night on {SHORT} days": f"the same night, {SHORT} days of history",
         "a month's K": "a month's K from the daily facts, one statement",
@@ -372,7 +398,8 @@ def report(bench: Bench, found: list[Goal], rounds: int, changes: int) -> list[s
         "",
         *goals_table(found),
         "",
-        f"Peak memory of the pandas process: {bench.memory / MB:,.0f} MB.",
+        f"Peak memory of pandas: {bench.memory['pandas'] / MB:,.0f} MB for the tables,"
+        f" {bench.memory['pandas, K only'] / MB:,.0f} MB for K only.",
         "",
         "Where the time goes (seconds of the last round; the ten slowest nodes):",
         "",
@@ -388,7 +415,15 @@ def report(bench: Bench, found: list[Goal], rounds: int, changes: int) -> list[s
         at_a_time = spent / bench.seconds[what][-1]
         lines += ["", f"The {what} by layer: {told_shares}; {at_a_time:.1f} nodes at a time."]
     limits = [f"of a {what} `{bench.slowest[what][0][0]}`" for what in ("full build", "night on 12 months")]
-    return [*lines, "", f"The next limit: {', '.join(limits)}.", "", NOTES.strip()]
+    made = {name.partition(".")[2] for name in bench.tables}
+    in_common = sum(spent for node, spent in bench.nodes.items() if node.removeprefix("mart_") in made)
+    notes = NOTES.format(
+        tables=", ".join(f"`{name}`" for name in bench.tables),
+        share=in_common / sum(bench.nodes.values()),
+        full=bench.median("full build"),
+        k_only=bench.median("pandas, K only"),
+    )
+    return [*lines, "", f"The next limit: {', '.join(limits)}.", "", notes.strip()]
 
 
 NOTES = """
@@ -399,8 +434,18 @@ tables, which take next to no time, are what dbt made of their models. Two conne
 soon as those it needs are there; the same columns, not-nulls, checks, keys, indexes and statistics; no triggers, no comments, no
 tests. The scores of officials are in both. Every row and constraint is compared by a test at 20,000 dossiers.
 
+Pandas is measured twice. The goal is set against the script that makes the tables which dossiers and ratings go through to
+their scores; on these the build spends {share:.0%} of its nodes' seconds: {tables}. Every row of them is compared with the
+build's by a test. Its seconds are reading and computing; writing the tables back stands beside them and is not in the goal,
+though the build's seconds have the writing of its tables, their keys, checks, indexes and tests in them. What the build makes
+besides (registers, petitions, roll-ups, lists, findings) pandas does not.
+
+The other script computes the K table and nothing else, {k_only:.0f} s against {full:.0f} s of the full build. The
+goal is not set against it because it does not do the same: it reads fewer columns, forgets each dossier as soon as it is
+counted, and reads nothing in any other way than the policy does. Who wants K alone in the database has bare SQL beside it.
+
 What the figures leave out: the portal's copy of the dossiers is not generated, so the reconciliation has nothing to compare; bare
-SQL and pandas compute K without sensitivity, keep no table, check nothing and cannot say why a number is what it is.
+SQL and pandas for K only compute K without sensitivity, keep no table, check nothing and cannot say why a number is what it is.
 """
 
 
