@@ -3,7 +3,7 @@
     unique_key='dossier_code',
     scope="held.dossier_code in (" ~ touched_records('dossier') ~ ")",
     looks_up=true,
-    indexes=[{'columns': ['received_on', 'resolving_unit_code']}],
+    indexes=[{'columns': ['received_on', 'resolving_unit_code']}, {'columns': ['is_stale']}],
     post_hook="{{ note_cells([['receipt', 'resolving_unit_code', 'received_on']]) }}",
 ) }}
 

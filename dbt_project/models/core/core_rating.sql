@@ -3,7 +3,7 @@
     unique_key='rating_id',
     scope="held.rating_id in (" ~ touched_ratings() ~ ")",
     looks_up=true,
-    indexes=[{'columns': ['dossier_code']}, {'columns': ['rated_on']}],
+    indexes=[{'columns': ['dossier_code']}, {'columns': ['rated_on']}, {'columns': ['is_stale']}],
     post_hook="{{ note_cells([['rating', 'unit_code', 'rated_on']]) }}",
 ) }}
 

@@ -19,9 +19,12 @@ readings as (
     {%- endif %}
 ),
 
--- What a reading takes away stands in the cell of the dossier itself.
+-- What a reading takes away stands in the cell of the dossier itself, which has the same day.
 read_again as (
     select * from {{ ref('fct_a_reading') }}
+    {%- if is_increment() %}
+    where result_on = any(array({{ touched_days('result') }}))
+    {%- endif %}
 ),
 
 steps as (
@@ -103,3 +106,4 @@ from cases
 where unit_code is not null
 group by unit_code, result_on, base_code, status_code, lateness, is_inherited_overdue
 having sum(dossiers) <> 0
+{{ written_by('result_on') }}

@@ -21,9 +21,12 @@ readings as (
     {%- endif %}
 ),
 
--- What a reading takes away stands in the cell of the dossier itself.
+-- What a reading takes away stands in the cell of the dossier itself, which has the same day.
 read_again as (
     select * from {{ ref('fct_b_reading') }}
+    {%- if is_increment() %}
+    where result_on = any(array({{ touched_days('result') }}))
+    {%- endif %}
 ),
 
 cases as (
@@ -75,3 +78,4 @@ from cases
 where unit_code is not null
 group by unit_code, result_on, base_code, status_code, is_excluded, return_count, permitted_returns
 having sum(dossiers) <> 0
+{{ written_by('result_on') }}

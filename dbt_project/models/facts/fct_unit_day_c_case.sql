@@ -76,3 +76,4 @@ select
 from described
 group by
     unit_code, rated_on, has_question, question_code, is_city_system, status_code, level_class, dossier_code, recency
+{{ written_by('rated_on') }}

@@ -25,3 +25,4 @@ select
     event_on::date as event_on
 from events
 group by unit_code, event_on
+{{ written_by('event_on') }}

@@ -101,3 +101,4 @@ select
     (loaded_on - event_on)::integer as days_late,
     record_count::bigint as record_count
 from dated
+{{ written_by('event_on') }}
