@@ -25,6 +25,8 @@ import orjson
 import psycopg
 from psycopg import sql
 
+from tests.bench import table
+
 FOLDER = Path(__file__).parent / "by_hand"
 SCHEMAS = ("staging", "core", "facts", "marts", "officials")
 PREFIX = "by_hand_"
@@ -194,11 +196,7 @@ def differences(connection: psycopg.Connection, made: tuple[Step, ...]) -> list[
         found += [f"{name}: {what}" for what in sorted(told)]
         if schema == f"{PREFIX}staging" or told:
             continue
-        for one, other in ((ours, of_dbt), (of_dbt, ours)):
-            left_over = sql.SQL("select count(*) from (select * from {} except all select * from {}) as left_over")
-            row = connection.execute(left_over.format(one, other)).fetchone()
-            if row and row[0]:
-                found.append(f"{name}: {row[0]} rows only in {one.as_string(connection)}")
+        found += table.left_over(connection, name, ours, of_dbt)
     return found
 
 

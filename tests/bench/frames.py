@@ -304,16 +304,21 @@ def in_windows(w: pd.DataFrame, days: pd.DataFrame, counts: list[str] = COUNTS) 
     return pairs[inside].groupby(KEYS)[counts].sum().reindex(pd.MultiIndex.from_frame(w[KEYS]), fill_value=0)
 
 
-def portal_scores(warehouse: Warehouse, rules: Rules) -> pd.DataFrame:
-    """The portal's latest answer per unit and window, with the counts of its two petition metrics."""
+def portal_answers(warehouse: Warehouse, rules: Rules, more: str = "") -> tuple[pd.DataFrame, dict[str, str]]:
+    """The portal's latest answer per unit and window, with `more` columns; our name of each of its metrics."""
     names = "group_code, window_from, window_to, department_id, total_score, total_petitions, metric_version"
-    p = warehouse.in_force("portal_evaluation", names + ", metrics::text as metrics")
+    p = warehouse.in_force("portal_evaluation", f"{names}, metrics::text as metrics{more}")
     metrics = warehouse.read("select * from rules.portal_metric")
     p = p.merge(metrics[["group_code", "metric_version"]].drop_duplicates())
     p["unit_code"] = p["department_id"].map(rules.unit_codes("portal"))
     p = p[p["unit_code"].notna()].sort_values(["batch_id", "record_key"], ascending=[True, False])
     p = p.drop_duplicates(["unit_code", "window_from", "window_to"], keep="last").reset_index(drop=True)
-    role = metrics.set_index("metric_code")["metric"].to_dict()
+    return p, metrics.set_index("metric_code")["metric"].to_dict()
+
+
+def portal_scores(warehouse: Warehouse, rules: Rules) -> pd.DataFrame:
+    """The portal's latest answer per unit and window, with the counts of its two petition metrics."""
+    p, role = portal_answers(warehouse, rules)
     found = []
     for text in p["metrics"]:
         counts = {role.get(item["code"]): (item["numerator"], item["denominator"]) for item in orjson.loads(text)}

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from tests.bench.frames import ZONE, Warehouse, barred_by, exact, local, rounded
+from tests.bench.frames import ZONE, Warehouse, barred_by, exact, local, portal_answers, rounded
 from tests.bench.frames_core import DAY, Lookups
 
 BASES = ("attribution", "interlinked", "due_basis", "due_missing", "midnight_is_date")
@@ -200,19 +200,12 @@ def divided(points: np.ndarray, records: np.ndarray, digits: int) -> np.ndarray:
 
 def portal_rows(warehouse: Warehouse, rules: Lookups, w: pd.DataFrame) -> pd.DataFrame:
     """The portal's latest answer for each window, by the windows' own labels; `score`: what it makes of its metrics."""
-    asked = "group_code, window_from, window_to, department_id, total_score, total_max_score, total_petitions, metric_version"
-    p = warehouse.in_force("portal_evaluation", asked + ", retrieved_at, metrics::text as metrics")
-    roles = warehouse.read("select * from rules.portal_metric")
-    p = p.merge(roles[["group_code", "metric_version"]].drop_duplicates())
-    p["unit_code"] = p["department_id"].map(rules.unit_codes("portal"))
-    p = p[p["unit_code"].notna()].sort_values(["batch_id", "record_key"], ascending=[True, False])
-    p = p.drop_duplicates(["unit_code", "window_from", "window_to"], keep="last")
+    p, role = portal_answers(warehouse, rules, more=", total_max_score, retrieved_at")
     read = warehouse.read(
         "select group_code, window_from, window_to, max(retrieved_at) as read_at from ops.snapshot group by 1, 2, 3"
     )
     p = p.merge(read, on=["group_code", "window_from", "window_to"], how="left")
     p["retrieved_at"] = p[["retrieved_at", "read_at"]].max(axis=1)
-    role = roles.set_index("metric_code")["metric"].to_dict()
     found = []
     for text in p["metrics"]:
         metrics = {role.get(item["code"]): item for item in orjson.loads(text)}

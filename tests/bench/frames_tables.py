@@ -27,6 +27,7 @@ from tests.bench import frames_facts as facts
 from tests.bench import frames_marts as marts
 from tests.bench import frames_readings as readings
 from tests.bench import frames_sensitivity as sensitivity
+from tests.bench import table
 from tests.bench.frames import COLUMNS, COUNTS, Warehouse, in_windows, score, unit_windows
 
 SCHEMA = "by_frames"
@@ -117,11 +118,7 @@ def differences(connection: psycopg.Connection) -> list[str]:
     ).fetchall()
     for name, schema in pairs:
         ours, theirs = sql.Identifier(SCHEMA, name), sql.Identifier(schema, name)
-        for one, other in ((ours, theirs), (theirs, ours)):
-            left_over = sql.SQL("select count(*) from (select * from {} except all select * from {}) as left_over")
-            row = connection.execute(left_over.format(one, other)).fetchone()
-            if row and row[0]:
-                found.append(f"{name}: {row[0]} rows only in {one.as_string(connection)}")
+        found += table.left_over(connection, name, ours, theirs)
     return found
 
 
@@ -216,7 +213,6 @@ def coded(found: pd.DataFrame, d: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    from tests.bench import table
     from tests.bench.measured import peak_memory
 
     dsn = os.environ["BENCH_DSN"]

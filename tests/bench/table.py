@@ -47,6 +47,17 @@ def of_frame(found: pd.DataFrame) -> Rows:
     return _keyed([tuple(map(_plain, row)) for row in found.itertuples(index=False)])
 
 
+def left_over(connection: psycopg.Connection, name: str, ours: sql.Identifier, theirs: sql.Identifier) -> list[str]:
+    """In words, how many rows one of two tables has and the other has not, either way round."""
+    found = []
+    for one, other in ((ours, theirs), (theirs, ours)):
+        only = sql.SQL("select count(*) from (select * from {} except all select * from {}) as left_over")
+        row = connection.execute(only.format(one, other)).fetchone()
+        if row and row[0]:
+            found.append(f"{name}: {row[0]} rows only in {one.as_string(connection)}")
+    return found
+
+
 def _keyed(rows: list[Any]) -> Rows:
     found = {(row[0], row[2]): tuple(row) for row in rows}
     if len(found) != len(rows):

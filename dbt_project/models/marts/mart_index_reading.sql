@@ -22,10 +22,7 @@ policies as (
 ),
 
 sets as (
-    select
-        *,
-        string_to_array(result_statuses, ',') as counted_statuses
-    from {{ ref('dim_reading_set') }}
+    select * from {{ ref('dim_reading_set') }}
 ),
 
 stretches as (
@@ -114,7 +111,7 @@ a as (
             windows.period_code = a_sums.period_code
             and windows.unit_code = a_sums.unit_code
             and a_sums.base_code in ('own', sets.base_code)
-            and a_sums.status_code = any(sets.counted_statuses)
+            and a_sums.status_code = any(string_to_array(sets.result_statuses, ','))
             and (sets.inherited_overdue = 'count' or not a_sums.is_inherited_overdue)
     group by windows.period_code, windows.unit_code, sets.index_code, sets.set_code
 ),
@@ -155,7 +152,7 @@ b_counted as (
             windows.period_code = b_sums.period_code
             and windows.unit_code = b_sums.unit_code
             and b_sums.base_code in ('own', sets.base_code)
-            and b_sums.status_code = any(sets.counted_statuses)
+            and b_sums.status_code = any(string_to_array(sets.result_statuses, ','))
 ),
 
 b as (
