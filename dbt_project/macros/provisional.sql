@@ -23,6 +23,17 @@
     'Tạm tính, chưa công bố · Provisional, not published'::text as stamp
 {%- endmacro %}
 
+{# Asked with the rights of the login that reads. #}
+{% macro own_units() -%}
+    select unit_code from {{ source('publish', 'own_unit') }}
+{%- endmacro %}
+
+{# Of a view that shows a login its own units: no function that the login brings meets another row before that is decided. #}
+{% macro of_own_units() -%}
+    alter view {{ this }} set (security_barrier = true);
+    grant select on {{ this }} to hailong_unit_reader
+{%- endmacro %}
+
 {#
   Periods and units whose C, with all that reveals it, is kept from the unit itself (Article 3.4); a unit without ratings has none
   to keep. Kept is C

@@ -126,8 +126,11 @@ def provisional_views_stand_on_tables(manifest: Manifest, node: Node) -> Iterato
     everything = {**manifest["nodes"], **manifest["sources"]}
     for name in node["depends_on"]["nodes"]:
         parent = everything[name]
-        is_ledger = layer(parent) == "source" and (parent["schema"], parent["name"]) == ("ops", "build")
-        if not is_ledger and parent["config"].get("materialized") != "incremental":
+        stays = layer(parent) == "source" and (parent["schema"], parent["name"]) in {
+            ("ops", "build"),
+            ("publish", "own_unit"),
+        }
+        if not stays and parent["config"].get("materialized") != "incremental":
             yield f"{node['name']} stands on {parent['name']}, which is no table that stays"
 
 

@@ -32,7 +32,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "models": ("core.*", "facts.*"),
     "marts": ("marts.*",),
     "officials": ("officials.*",),
-    "provisional": ("provisional.*",),
+    "provisional": ("provisional.k_score", "provisional.index_score"),
+    "provisional of units": ("provisional.unit_k_score", "provisional.unit_index_score"),
     "batches": ("ops.batch",),
     "ledger": ("ops.batch_finding", "ops.snapshot", "ops.quarantine_release", "ops.purge"),
     "quarantine": ("ops.quarantine",),
@@ -55,7 +56,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "annexes": ("publish.annex",),
     "views of editions": ("publish.k_score_latest", "publish.index_score_latest", "publish.edition_diff"),
     "logins of units": ("publish.unit_login",),
-    "views of units": ("publish.own_unit", "publish.unit_k_score", "publish.unit_index_score"),
+    "own units": ("publish.own_unit",),
+    "views of units": ("publish.unit_k_score", "publish.unit_index_score"),
     "open": ("open.*",),
 }  # fmt: skip
 _SAID = ("differences", "editions", "scores", "indices", "parameters", "annexes")
@@ -68,8 +70,9 @@ MAY: dict[str, dict[str, frozenset[str]]] = {
     | {"raw": ALL, "batches": ADD | {"REFERENCES"}, "ledger": ADD, "quarantine": ADD, "marts": READ},
     "hailong_transformer": _LEDGER
     | {name: ALL for name in ("rules", "staging", "models", "marts", "officials", "provisional",
-                           "notes of a build", "restatement under way")}
-    | {"raw": READ, "quarantine": READ, "builds": CHANGE, "results of dbt": ADD, "quality": READ},
+                           "provisional of units", "notes of a build", "restatement under way")}
+    | {"raw": READ, "quarantine": READ, "builds": CHANGE, "results of dbt": ADD, "quality": READ}
+    | {"logins of units": READ, "own units": READ},
     "hailong_gate": _LEDGER
     | _BUILT
     | {name: READ for name in (*_SAID, "raw", "quarantine", "notes of a build", "candidates", "views of editions", "open")}
@@ -81,10 +84,10 @@ MAY: dict[str, dict[str, frozenset[str]]] = {
     "hailong_reader": _LEDGER
     | _BUILT
     | {name: READ for name in (*_SAID, "candidates", "views of editions", "open", "quality", "notifications")}
-    | {"notes of a build": READ, "logins of units": READ, "provisional": READ},
+    | {"notes of a build": READ, "logins of units": READ, "provisional": READ, "provisional of units": READ},
     "hailong_bi_reader": {name: READ for name in (*_SAID, "views of editions", "open")},
     "hailong_unit_reader": {"editions": SOME, "scores": SOME, "indices": READ, "parameters": READ}
-    | {name: READ for name in ("logins of units", "views of units", "open")},
+    | {name: READ for name in ("logins of units", "own units", "views of units", "provisional of units", "open")},
     "hailong_open_reader": {"open": READ},
     "hailong_official_reader": {"officials": READ},
 }  # fmt: skip
@@ -182,6 +185,10 @@ ACTS = (
     Act("read the differences", "select * from publish.edition_diff limit 1", _READS_EDITIONS),
     Act("read the own row", "select * from publish.unit_k_score", only("unit_reader")),
     Act("read the own indices", "select * from publish.unit_index_score", only("unit_reader")),
+    Act("read tonight's K of all", "select k from provisional.k_score limit 1", only("reader", "transformer"),
+        "provisional.k_score"),
+    Act("read the own K of tonight", "select * from provisional.unit_k_score", only("unit_reader", "reader", "transformer"),
+        "provisional.unit_k_score"),
     Act("read what is open", "select * from open.k_score limit 1",
         only("gate", "publisher", "reader", "bi_reader", "unit_reader", "open_reader")),
     Act("say more in an edition", "insert into publish.k_score select * from publish.k_score limit 0", only("publisher")),
@@ -292,7 +299,7 @@ def rights_that_differ(settings: Settings, may: Mapping[str, Mapping[str, frozen
     return wrong
 
 
-BUILT_LATER = {"staging", "rules", "models", "marts", "officials", "provisional"}
+BUILT_LATER = {"staging", "rules", "models", "marts", "officials", "provisional", "provisional of units"}
 
 
 def _rights(connection: psycopg.Connection, role: str, oid: int) -> frozenset[str]:

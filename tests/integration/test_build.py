@@ -21,6 +21,8 @@ from hailong.warehouse import build as building
 from hailong.warehouse import increments, rules
 from hailong.warehouse.build import BuildResult, build
 from hailong.warehouse.connect import connect
+from hailong.warehouse.logins import grant_unit, revoke_unit
+from tests.integration import matrix
 
 pytestmark = pytest.mark.slow
 
@@ -211,14 +213,14 @@ def test_builds_are_on_record_with_rules_and_results(first: tuple[Settings, Buil
     assert (settings.home / "rules" / f"{result.rules_sha256}.tar.gz").is_file()
 
 
-def test_provisional_scores_are_the_marts_stamped_and_for_their_reader_only(
+def test_provisional_scores_are_the_marts_stamped_and_for_their_readers_only(
     first: tuple[Settings, BuildResult],
 ) -> None:
     """Also after a second build, which makes the views anew."""
     settings, result = first
-    views = ("k_score", "index_score", "unit_k_score", "unit_index_score")
+    of_all, of_own = ("k_score", "index_score"), ("unit_k_score", "unit_index_score")
     with connect(settings, "hailong_reader") as connection:
-        for view in views:
+        for view in of_all:
             stamps = connection.execute(
                 sql.SQL(
                     "select distinct build_id, as_of_batch, build_status, built_at is not null, stamp like '%%not published' "
@@ -245,21 +247,51 @@ def test_provisional_scores_are_the_marts_stamped_and_for_their_reader_only(
                 for schema in ("provisional", "marts")
             )
             assert told == made and len(told) > 0
-        own = connection.execute(
-            "select index_code, status, value from provisional.unit_index_score where period_code = '2026-10' "
-            "and unit_code = 'U1' and index_code in ('A', 'C') order by 1"
-        ).fetchall()
-        assert [(index, status, value is None) for index, status, value in own] == [
-            ("A", "scored", False), ("C", "suppressed", True),
-        ]  # fmt: skip
+        # It is no unit's login.
+        assert connection.execute("select count(*) from provisional.unit_k_score").fetchone() == (0,)
     with connect(settings) as connection:
-        readers = connection.execute(
-            "select distinct rolname from pg_roles cross join unnest(%s::text[]) as view (name) "
-            "where rolname like 'hailong\\_%%' and has_schema_privilege(rolname, 'provisional', 'usage') "
-            "and has_any_column_privilege(rolname, 'provisional.' || view.name, 'select')",
-            (list(views),),
-        ).fetchall()
-        assert {name for (name,) in readers} == {"hailong_reader", "hailong_transformer"}
+        for views, others in ((of_all, set()), (of_own, {matrix.UNIT_READER})):
+            readers = connection.execute(
+                "select distinct rolname from pg_roles cross join unnest(%s::text[]) as view (name) "
+                "where rolname like 'hailong\\_%%' and has_schema_privilege(rolname, 'provisional', 'usage') "
+                "and has_any_column_privilege(rolname, 'provisional.' || view.name, 'select')",
+                (list(views),),
+            ).fetchall()
+            assert {name for (name,) in readers} == {"hailong_reader", "hailong_transformer"} | others
+
+
+def test_a_unit_reads_tonights_scores_of_its_own_as_it_may_see_them(first: tuple[Settings, BuildResult]) -> None:
+    settings, _ = first
+    indices = (
+        "select unit_code, index_code, status, value is null from provisional.unit_index_score "
+        "where period_code = '2026-10' and index_code in ('A', 'C') order by 1, 2"
+    )
+    with matrix.logins(settings, {"one": [matrix.UNIT_READER], "none": [matrix.UNIT_READER]}) as made:
+        grant_unit(settings, made.names["one"], "U1", "Trưởng phòng")
+        try:
+            with made.connect("one") as connection:
+                told: list[str] = []
+                connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+                assert connection.execute(indices).fetchall() == [
+                    ("U1", "A", "scored", False), ("U1", "C", "suppressed", True),
+                ]  # fmt: skip
+                # Cheap, so it would be asked first, of rows that are not the unit's.
+                connection.execute(
+                    "create function pg_temp.tell(text) returns boolean cost 0.0001 language plpgsql as "
+                    "$$begin raise notice '%', $1; return true; end$$"
+                )
+                for view in ("unit_k_score", "unit_index_score"):
+                    connection.execute(
+                        sql.SQL("select count(*) from {} where pg_temp.tell(unit_code)").format(
+                            sql.Identifier("provisional", view)
+                        )
+                    )
+                assert set(told) == {"U1"}
+            with made.connect("none") as connection:
+                assert connection.execute(indices).fetchall() == []
+        finally:
+            revoke_unit(settings, made.names["one"], "U1", "Trưởng phòng")
+    assert len(query(settings, "select distinct unit_code from marts.k_score where period_code = '2026-10'")) > 1
 
 
 def test_a_lost_key_stops_the_build_and_a_full_one_restores_it(first: tuple[Settings, BuildResult]) -> None:

@@ -1,5 +1,5 @@
--- Grain: one row per period, unit and index as the unit itself may see it tonight (Articles 3.4, 16.3). Not published.
-{{ config(alias='unit_index_score') }}
+-- Grain: one row per period, unit of the login that asks, and index, as the unit may see it tonight (Articles 3.4, 16.3). Not published.
+{{ config(alias='unit_index_score', post_hook="{{ of_own_units() }}") }}
 
 with indices as (
     select * from {{ ref('mart_index_score') }}
@@ -7,6 +7,10 @@ with indices as (
 
 newest as (
     {{ newest_build() }}
+),
+
+own as (
+    {{ own_units() }}
 ),
 
 {{ c_kept_from_units() }},
@@ -35,4 +39,5 @@ select
     judged.window_start,
     judged.window_end
 from judged
+inner join own on judged.unit_code = own.unit_code
 cross join newest

@@ -1,5 +1,5 @@
--- Grain: one row per period and unit: K as the unit itself may see it tonight (Articles 3.4, 16.3). Not published.
-{{ config(alias='unit_k_score') }}
+-- Grain: one row per period and unit of the login that asks: K as the unit may see it tonight (Articles 3.4, 16.3). Not published.
+{{ config(alias='unit_k_score', post_hook="{{ of_own_units() }}") }}
 
 with totals as (
     select * from {{ ref('mart_k_score') }}
@@ -11,6 +11,10 @@ policies as (
 
 newest as (
     {{ newest_build() }}
+),
+
+own as (
+    {{ own_units() }}
 ),
 
 {{ c_kept_from_units() }},
@@ -86,4 +90,5 @@ select
     judged.policy_id,
     judged.metric_version
 from judged
+inner join own on judged.unit_code = own.unit_code
 cross join newest
