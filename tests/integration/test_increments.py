@@ -472,17 +472,16 @@ def test_a_stretch_that_is_held_with_other_borders_is_summed_again(grown: Grown)
     build(settings)
     before = dump(settings)
     with connect(settings, "hailong_transformer", autocommit=True) as connection:
-        for table, counted in (("a_case", "dossiers"), ("b_case", "dossiers"), ("c_case", "ratings")):
-            # One that ended elsewhere, and one that began where none begins now.
-            connection.execute(
-                f"update facts.fct_unit_stretch_{table} set stretch_end = stretch_end + 1, {counted} = {counted} + 7"
-                f" where stretch_start = (select min(stretch_start) from facts.fct_unit_stretch_{table})"
-            )
-            moved = connection.execute(
-                f"update facts.fct_unit_stretch_{table} set stretch_start = stretch_start + 1"
-                f" where stretch_start = (select max(stretch_start) from facts.fct_unit_stretch_{table})"
-            )
-            assert moved.rowcount > 0
+        # One that ended elsewhere, and one that began where none begins now.
+        connection.execute(
+            "update facts.fct_unit_stretch_reading set stretch_end = stretch_end + 1, denominator = denominator + 7"
+            " where stretch_start = (select min(stretch_start) from facts.fct_unit_stretch_reading)"
+        )
+        moved = connection.execute(
+            "update facts.fct_unit_stretch_reading set stretch_start = stretch_start + 1"
+            " where stretch_start = (select max(stretch_start) from facts.fct_unit_stretch_reading)"
+        )
+        assert moved.rowcount > 0
     assert dump(settings) != before
     assert not build(settings).full_refresh
     assert {name: rows for name, rows in dump(settings).items() if rows != before[name]} == {}

@@ -29,16 +29,8 @@ stretches as (
     select * from {{ ref('core_window_stretch') }}
 ),
 
-a_cases as (
-    select * from {{ ref('fct_unit_stretch_a_case') }}
-),
-
-b_cases as (
-    select * from {{ ref('fct_unit_stretch_b_case') }}
-),
-
-c_alone as (
-    select * from {{ ref('fct_unit_stretch_c_case') }}
+stretch_readings as (
+    select * from {{ ref('fct_unit_stretch_reading') }}
 ),
 
 petitions as (
@@ -75,184 +67,43 @@ window_stretches as (
         on windows.window_start <= stretches.stretch_start and windows.window_end >= stretches.stretch_end
 ),
 
-a_sums as (
+sums as (
     select
         window_stretches.period_code,
         window_stretches.unit_code,
-        a_cases.base_code,
-        a_cases.status_code,
-        a_cases.lateness,
-        a_cases.is_inherited_overdue,
-        sum(a_cases.dossiers) as dossiers
+        stretch_readings.index_code,
+        stretch_readings.set_code,
+        sum(stretch_readings.numerator) as numerator,
+        sum(stretch_readings.denominator) as denominator,
+        sum(stretch_readings.left_out) as left_out
     from window_stretches
-    inner join a_cases
+    inner join stretch_readings
         on
-            window_stretches.unit_code = a_cases.unit_code
-            and window_stretches.stretch_start = a_cases.stretch_start
+            window_stretches.unit_code = stretch_readings.unit_code
+            and window_stretches.stretch_start = stretch_readings.stretch_start
+            and window_stretches.policy_id = stretch_readings.policy_id
     group by
-        window_stretches.period_code, window_stretches.unit_code, a_cases.base_code, a_cases.status_code,
-        a_cases.lateness, a_cases.is_inherited_overdue
-),
-
--- What is counted under a set: the policy's own cases, and what its base reading adds to them or takes away.
-a as (
-    select
-        windows.period_code,
-        windows.unit_code,
-        sets.index_code,
-        sets.set_code,
-        coalesce(sum(a_sums.dossiers * {{ a_point('a_sums.lateness', 'sets') }}), 0) as numerator,
-        coalesce(sum(a_sums.dossiers), 0) as denominator,
-        false as is_full_when_empty
-    from windows
-    inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'A'
-    left join a_sums
-        on
-            windows.period_code = a_sums.period_code
-            and windows.unit_code = a_sums.unit_code
-            and a_sums.base_code in ('own', sets.base_code)
-            and a_sums.status_code = any(string_to_array(sets.result_statuses, ','))
-            and (sets.inherited_overdue = 'count' or not a_sums.is_inherited_overdue)
-    group by windows.period_code, windows.unit_code, sets.index_code, sets.set_code
-),
-
-b_sums as (
-    select
-        window_stretches.period_code,
-        window_stretches.unit_code,
-        b_cases.base_code,
-        b_cases.status_code,
-        b_cases.return_count,
-        b_cases.permitted_returns,
-        sum(b_cases.dossiers) as dossiers
-    from window_stretches
-    inner join b_cases
-        on
-            window_stretches.unit_code = b_cases.unit_code
-            and window_stretches.stretch_start = b_cases.stretch_start
-    group by
-        window_stretches.period_code, window_stretches.unit_code, b_cases.base_code, b_cases.status_code,
-        b_cases.return_count, b_cases.permitted_returns
-),
-
-b_counted as (
-    select
-        windows.period_code,
-        windows.unit_code,
-        sets.index_code,
-        sets.set_code,
-        b_sums.dossiers,
-        {{ b_point('b_sums', 'sets') }} as point,
-        {{ b_is_left_out('b_sums', 'sets') }} as is_left_out
-    from windows
-    inner join policies on windows.policy_id = policies.policy_id
-    inner join sets on windows.policy_id = sets.policy_id and sets.index_code = 'B'
-    left join b_sums
-        on
-            windows.period_code = b_sums.period_code
-            and windows.unit_code = b_sums.unit_code
-            and b_sums.base_code in ('own', sets.base_code)
-            and b_sums.status_code = any(string_to_array(sets.result_statuses, ','))
-),
-
-b as (
-    select
-        period_code,
-        unit_code,
-        index_code,
-        set_code,
-        coalesce(sum(dossiers * point) filter (where not is_left_out), 0) as numerator,
-        coalesce(sum(dossiers) filter (where not is_left_out), 0) as denominator,
-        coalesce(sum(dossiers) filter (where is_left_out), 0) > 0 as is_full_when_empty
-    from b_counted
-    group by period_code, unit_code, index_code, set_code
-),
-
--- Most ratings stand alone: they are summed before they are read in every way.
-c_sums as (
-    select
-        window_stretches.period_code,
-        window_stretches.unit_code,
-        window_stretches.policy_id,
-        c_alone.question_code,
-        c_alone.is_city_system,
-        c_alone.status_code,
-        c_alone.level_class,
-        sum(c_alone.ratings) as ratings
-    from window_stretches
-    inner join c_alone
-        on
-            window_stretches.unit_code = c_alone.unit_code
-            and window_stretches.stretch_start = c_alone.stretch_start
-    group by
-        window_stretches.period_code, window_stretches.unit_code, window_stretches.policy_id, c_alone.question_code,
-        c_alone.is_city_system, c_alone.status_code, c_alone.level_class
-),
-
--- Those of one dossier on one day: which is the last depends on which of them count.
-c_cases as (
-    select * from {{ ref('fct_unit_day_c_case') }}
-    where dossier_code <> ''
-),
-
-c_sets as (
-    select * from sets
-    where index_code = 'C'
-),
-
-{{ attitude('c_sets', also=['set_code']) }},
-
-c_counts as (
-    select
-        c_sums.period_code,
-        c_sums.unit_code,
-        c_sets.set_code,
-        c_sums.ratings * {{ c_point('c_sums', 'c_sets') }} as points,
-        c_sums.ratings
-    from c_sums
-    inner join c_sets on c_sums.policy_id = c_sets.policy_id
-    where {{ c_is_counted('c_sums', 'c_sets') }}
-    union all
-    select
-        windows.period_code,
-        windows.unit_code,
-        c_days.set_code,
-        c_days.points,
-        c_days.ratings
-    from windows
-    inner join c_days
-        on
-            windows.unit_code = c_days.unit_code
-            and windows.policy_id = c_days.policy_id
-            and windows.window_start <= c_days.event_on
-            and windows.window_end > c_days.event_on
-),
-
-c as (
-    select
-        windows.period_code,
-        windows.unit_code,
-        c_sets.index_code,
-        c_sets.set_code,
-        coalesce(sum(c_counts.points), 0) as numerator,
-        coalesce(sum(c_counts.ratings), 0) as denominator,
-        false as is_full_when_empty
-    from windows
-    inner join c_sets on windows.policy_id = c_sets.policy_id
-    left join c_counts
-        on
-            windows.period_code = c_counts.period_code
-            and windows.unit_code = c_counts.unit_code
-            and c_sets.set_code = c_counts.set_code
-    group by windows.period_code, windows.unit_code, c_sets.index_code, c_sets.set_code
+        window_stretches.period_code, window_stretches.unit_code, stretch_readings.index_code, stretch_readings.set_code
 ),
 
 quotients as (
-    select * from a
-    union all
-    select * from b
-    union all
-    select * from c
+    select
+        windows.period_code,
+        windows.unit_code,
+        sets.index_code,
+        sets.set_code,
+        coalesce(sums.numerator, 0) as numerator,
+        coalesce(sums.denominator, 0) as denominator,
+        coalesce(sums.left_out, 0) > 0 as is_full_when_empty
+    from windows
+    inner join sets on windows.policy_id = sets.policy_id
+    inner join duties on sets.index_code = duties.index_code and duties.is_quotient
+    left join sums
+        on
+            windows.period_code = sums.period_code
+            and windows.unit_code = sums.unit_code
+            and sets.index_code = sums.index_code
+            and sets.set_code = sums.set_code
 ),
 
 d_scores as (
