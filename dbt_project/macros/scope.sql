@@ -144,7 +144,9 @@
     select found.*
     from {{ relation }} as found
     where
-        found.{{ day }} is null
+        -- Answered once: where no such cell was touched, none of these rows is read.
+        exists (select 1 from ({{ touched_cells(kinds) }}) as touched where day = '-infinity')
+        and found.{{ day }} is null
         and {{ unit }} in (select unit_code from ({{ touched_cells(kinds) }}) as touched where day = '-infinity')
     {%- else -%}
     select * from {{ relation }}

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from hailong.airflow_api import AirflowApi, RefusedError
+from hailong.server import init
 from hailong.settings import Settings
 from hailong.stack import Stack
+from hailong.warehouse.connect import airflow_uri
 from hailong.warehouse.embedded import free_port
 
 pytestmark = pytest.mark.slow
 DAG_ID = "stub__sign"
+EARLIER = "3.1.0"  # of Airflow: two minor versions back
 ROLES = {"an": "signer", "signer": "signer", "engineer": "engineer", "viewer": "viewer"}  # `signer` is not named
 # The stub stands for publish__period. `public` is somebody whom a provider of identity let in, without a group.
 SET_UP = """
@@ -142,6 +146,41 @@ def test_files_are_shown_to_our_roles_and_to_nobody_else(stack: Stack) -> None:
         seen[user] = httpx.get(path, headers=headers, trust_env=False).status_code
     assert seen == {**dict.fromkeys(ROLES, 200), "public": 403}
     assert httpx.get(path, trust_env=False).status_code == 401
+
+
+def test_metadata_of_an_earlier_airflow_are_carried_over(stack: Stack) -> None:
+    """What the init job does on an upgrade: runs, signatures, users and connections are there afterwards, and work goes on."""
+    engineer = client(stack, "engineer")
+    run_id = engineer.trigger(DAG_ID)
+    assert engineer.wait_for_question(DAG_ID, run_id, "sign_off", timeout=90)
+    client(stack, "an").answer(DAG_ID, run_id, "sign_off", "Approve")
+    assert engineer.wait(DAG_ID, run_id, timeout=90) == "success"
+    environment = stack.airflow_environment(stack.api_port or 0)
+    kept = {"connection_id": "kept", "conn_type": "http", "password": "k3pt"}
+    engineer._request("POST", "/api/v2/connections", json=kept)
+
+    def schema() -> str:
+        with psycopg.connect(airflow_uri(stack.settings, "postgresql")) as metadata:
+            row = metadata.execute("select version_num from alembic_version").fetchone()
+            return str(row and row[0])
+
+    newest = schema()
+    stack.down()
+    try:
+        init._airflow(["db", "downgrade", "--to-version", EARLIER, "--yes"], environment)
+        assert schema() != newest
+        init._airflow(["db", "migrate"], environment)
+        assert schema() == newest
+    finally:
+        stack.up(expected_dags=[DAG_ID])
+    engineer = client(stack, "engineer")
+    assert engineer.result(DAG_ID, run_id, "record") == {"by": "an", "approved": True}
+    assert engineer._request("GET", "/api/v2/connections/kept")["conn_type"] == "http"
+    run_id = engineer.trigger(DAG_ID)
+    assert engineer.wait_for_question(DAG_ID, run_id, "sign_off", timeout=90)
+    assert refused(lambda: client(stack, "signer").answer(DAG_ID, run_id, "sign_off", "Approve")) == 403
+    client(stack, "an").answer(DAG_ID, run_id, "sign_off", "Approve")
+    assert engineer.wait(DAG_ID, run_id, timeout=90) == "success"
 
 
 def test_no_log_of_the_server_holds_a_token_or_a_password(stack: Stack) -> None:

@@ -43,9 +43,14 @@ b_cases as (
     where not is_excluded
 ),
 
-all_c_cases as (
+c_alone as (
     select * from {{ ref('fct_unit_day_c_case') }}
-    where unit_code <> ''
+    where dossier_code = '' and unit_code <> ''
+),
+
+c_several as (
+    select * from {{ ref('fct_unit_day_c_case') }}
+    where dossier_code <> '' and unit_code <> ''
 ),
 
 -- Days are summed by kind of case before these are read in every way.
@@ -150,31 +155,29 @@ b as (
 -- Most ratings stand alone.
 c_sums as (
     select
-        all_c_cases.unit_code,
+        c_alone.unit_code,
         stretches.stretch_start,
         stretches.stretch_end,
         stretches.policy_id,
-        all_c_cases.question_code,
-        all_c_cases.is_city_system,
-        all_c_cases.status_code,
-        all_c_cases.level_class,
-        sum(all_c_cases.ratings) as ratings
+        c_alone.question_code,
+        c_alone.is_city_system,
+        c_alone.status_code,
+        c_alone.level_class,
+        sum(c_alone.ratings) as ratings
     from stretches
-    inner join all_c_cases
-        on stretches.stretch_start <= all_c_cases.event_on and stretches.stretch_end > all_c_cases.event_on
-    where all_c_cases.dossier_code = ''
+    inner join c_alone
+        on stretches.stretch_start <= c_alone.event_on and stretches.stretch_end > c_alone.event_on
     group by
-        all_c_cases.unit_code, stretches.stretch_start, stretches.stretch_end, stretches.policy_id,
-        all_c_cases.question_code, all_c_cases.is_city_system, all_c_cases.status_code, all_c_cases.level_class
+        c_alone.unit_code, stretches.stretch_start, stretches.stretch_end, stretches.policy_id,
+        c_alone.question_code, c_alone.is_city_system, c_alone.status_code, c_alone.level_class
 ),
 
 -- Of those of one dossier on one day, which is the last depends on which of them count.
 c_cases as (
-    select all_c_cases.*
+    select c_several.*
     from stretches
-    inner join all_c_cases
-        on stretches.stretch_start <= all_c_cases.event_on and stretches.stretch_end > all_c_cases.event_on
-    where all_c_cases.dossier_code <> ''
+    inner join c_several
+        on stretches.stretch_start <= c_several.event_on and stretches.stretch_end > c_several.event_on
 ),
 
 c_sets as (
