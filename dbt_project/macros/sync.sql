@@ -27,7 +27,16 @@
 
     insert into {{ target }} as held ({{ columns | join(', ') }})
     select {{ columns | join(', ') }}
-    from {{ source }}
+    from {{ source }} as found
+    {%- if others %}
+    -- Of most tables most rows are as they were: compared in one pass, not one by one at the key.
+    where not exists (
+        select 1 from {{ target }} as held
+        where
+            {% for column in key %}held.{{ column }} = found.{{ column }}
+            and {% endfor %}(held.{{ others | join(', held.') }}) is not distinct from (found.{{ others | join(', found.') }})
+    )
+    {%- endif %}
     on conflict ({{ key | join(', ') }})
     {%- if others %} do update set
         {%- for column in others %}

@@ -33,43 +33,72 @@ stretches as (
             and (policies.valid_to is null or all_stretches.stretch_start < policies.valid_to)
 ),
 
+-- Day by day: cases are looked up, and joined, by their day.
+stretch_days as (
+    select
+        stretches.stretch_start,
+        stretches.stretch_end,
+        stretches.policy_id,
+        days.day::date as day
+    from stretches
+    cross join lateral generate_series(
+        stretches.stretch_start::timestamp, stretches.stretch_end::timestamp - interval '1 day', interval '1 day'
+    ) as days (day)
+),
+
 a_cases as (
     select * from {{ ref('fct_unit_day_a_case') }}
-    where lateness <> 'excluded'
+    where
+        lateness <> 'excluded'
+        {%- if is_increment() %}
+        and event_on = any(array(select stretch_days.day from stretch_days))
+        {%- endif %}
 ),
 
 b_cases as (
     select * from {{ ref('fct_unit_day_b_case') }}
-    where not is_excluded
+    where
+        not is_excluded
+        {%- if is_increment() %}
+        and event_on = any(array(select stretch_days.day from stretch_days))
+        {%- endif %}
 ),
 
 c_alone as (
     select * from {{ ref('fct_unit_day_c_case') }}
-    where dossier_code = '' and unit_code <> ''
+    where
+        dossier_code = '' and unit_code <> ''
+        {%- if is_increment() %}
+        and event_on = any(array(select stretch_days.day from stretch_days))
+        {%- endif %}
 ),
 
 c_several as (
     select * from {{ ref('fct_unit_day_c_case') }}
-    where dossier_code <> '' and unit_code <> ''
+    where
+        dossier_code <> '' and unit_code <> ''
+        {%- if is_increment() %}
+        and event_on = any(array(select stretch_days.day from stretch_days))
+        {%- endif %}
 ),
 
 -- Days are summed by kind of case before these are read in every way.
 a_sums as (
     select
         a_cases.unit_code,
-        stretches.stretch_start,
-        stretches.stretch_end,
-        stretches.policy_id,
+        stretch_days.stretch_start,
+        stretch_days.stretch_end,
+        stretch_days.policy_id,
         a_cases.base_code,
         a_cases.status_code,
         a_cases.lateness,
         a_cases.is_inherited_overdue,
         sum(a_cases.dossiers) as dossiers
-    from stretches
-    inner join a_cases on stretches.stretch_start <= a_cases.event_on and stretches.stretch_end > a_cases.event_on
+    from stretch_days
+    inner join a_cases on stretch_days.day = a_cases.event_on
     group by
-        a_cases.unit_code, stretches.stretch_start, stretches.stretch_end, stretches.policy_id, a_cases.base_code,
-        a_cases.status_code, a_cases.lateness, a_cases.is_inherited_overdue
+        a_cases.unit_code, stretch_days.stretch_start, stretch_days.stretch_end, stretch_days.policy_id,
+        a_cases.base_code, a_cases.status_code, a_cases.lateness, a_cases.is_inherited_overdue
     having sum(a_cases.dossiers) <> 0
 ),
 
@@ -100,19 +129,19 @@ a as (
 b_sums as (
     select
         b_cases.unit_code,
-        stretches.stretch_start,
-        stretches.stretch_end,
-        stretches.policy_id,
+        stretch_days.stretch_start,
+        stretch_days.stretch_end,
+        stretch_days.policy_id,
         b_cases.base_code,
         b_cases.status_code,
         b_cases.return_count,
         b_cases.permitted_returns,
         sum(b_cases.dossiers) as dossiers
-    from stretches
-    inner join b_cases on stretches.stretch_start <= b_cases.event_on and stretches.stretch_end > b_cases.event_on
+    from stretch_days
+    inner join b_cases on stretch_days.day = b_cases.event_on
     group by
-        b_cases.unit_code, stretches.stretch_start, stretches.stretch_end, stretches.policy_id, b_cases.base_code,
-        b_cases.status_code, b_cases.return_count, b_cases.permitted_returns
+        b_cases.unit_code, stretch_days.stretch_start, stretch_days.stretch_end, stretch_days.policy_id,
+        b_cases.base_code, b_cases.status_code, b_cases.return_count, b_cases.permitted_returns
     having sum(b_cases.dossiers) <> 0
 ),
 
@@ -156,28 +185,26 @@ b as (
 c_sums as (
     select
         c_alone.unit_code,
-        stretches.stretch_start,
-        stretches.stretch_end,
-        stretches.policy_id,
+        stretch_days.stretch_start,
+        stretch_days.stretch_end,
+        stretch_days.policy_id,
         c_alone.question_code,
         c_alone.is_city_system,
         c_alone.status_code,
         c_alone.level_class,
         sum(c_alone.ratings) as ratings
-    from stretches
-    inner join c_alone
-        on stretches.stretch_start <= c_alone.event_on and stretches.stretch_end > c_alone.event_on
+    from stretch_days
+    inner join c_alone on stretch_days.day = c_alone.event_on
     group by
-        c_alone.unit_code, stretches.stretch_start, stretches.stretch_end, stretches.policy_id,
+        c_alone.unit_code, stretch_days.stretch_start, stretch_days.stretch_end, stretch_days.policy_id,
         c_alone.question_code, c_alone.is_city_system, c_alone.status_code, c_alone.level_class
 ),
 
 -- Of those of one dossier on one day, which is the last depends on which of them count.
 c_cases as (
     select c_several.*
-    from stretches
-    inner join c_several
-        on stretches.stretch_start <= c_several.event_on and stretches.stretch_end > c_several.event_on
+    from stretch_days
+    inner join c_several on stretch_days.day = c_several.event_on
 ),
 
 c_sets as (
@@ -202,18 +229,14 @@ c_counts as (
     union all
     select
         c_days.unit_code,
-        stretches.stretch_start,
-        stretches.stretch_end,
-        stretches.policy_id,
+        stretch_days.stretch_start,
+        stretch_days.stretch_end,
+        stretch_days.policy_id,
         c_days.set_code,
         c_days.points,
         c_days.ratings
-    from stretches
-    inner join c_days
-        on
-            stretches.policy_id = c_days.policy_id
-            and stretches.stretch_start <= c_days.event_on
-            and stretches.stretch_end > c_days.event_on
+    from stretch_days
+    inner join c_days on stretch_days.policy_id = c_days.policy_id and stretch_days.day = c_days.event_on
 ),
 
 c as (

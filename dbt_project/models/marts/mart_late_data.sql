@@ -7,6 +7,7 @@
 ) }}
 
 -- A rating that counts since its dossier changed is noted there. depends_on: {{ ref('fct_unit_day_c_case') }}
+-- Not before these, which K waits for. depends_on: {{ ref('fct_unit_day_a_case') }}
 {%- set kinds = ['receipt', 'result', 'rating', 'petition'] %}
 
 with core_dossiers as (
