@@ -5,12 +5,14 @@ nights of every feed, build, `publish__period` signed by the signer, and everyth
 (profile celery): the worker that holds a task is killed. `--kill-database`: PostgreSQL is killed in the middle of a load, of the
 build and of the publication. `--fill-disk` (with `COMPOSE_FILE=docker-compose.yml:tests/compose/small-disk.yml`, which gives the
 landing folders a small volume): it is full when a load begins. Each time the run must say why, and succeed after all; in the end
-the ledger adds up and the edition verifies.
+the ledger adds up, the edition verifies, and every index of every unit is what the sandbox says of its own data: what a day
+without any of this gives.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,9 @@ NIGHT_1 = NIGHT_2 - timedelta(days=35)
 PUBLISH = "publish__period"
 LANDING = "/var/lib/hailong/landing"
 PSQL = ("psql", "-U", "postgres", "-d", "hailong", "-Atc")
+SCORES = (
+    "select period_code, unit_code, index_code, numerator, denominator, excluded, status, value from marts.index_score"
+)
 COMPOSE = ("docker", "compose") if shutil.which("docker-compose") is None else ("docker-compose",)
 
 
@@ -54,6 +60,7 @@ class Day:
         }
         self.engineer, self.signer, self.viewer = (self.people[role] for role in ("engineer", "signer", "viewer"))
         sandbox = f"http://127.0.0.1:{env['SANDBOX_PORT']}"
+        self.size = env.get("SANDBOX_SIZE") or "small"
         self.sandbox = SandboxServer(sandbox, env["HAILONG_SOURCE_TTHC_TOKEN"], {}, Path())
         self.began = time.monotonic()
 
@@ -273,10 +280,39 @@ class Day:
         assert published["edition_id"] in inside("scheduler", "hailong", "verify", published["edition_id"])
         inside("scheduler", "hailong", "gate", "--landed")
         self.say("the edition verifies, and the gate finds nothing lost and nothing twice in what landed")
+        self.as_the_sources_say()
         shown = inside("scheduler", "hailong", "explain", "--unit", "HCM.SN01", "--period", PERIOD)
         assert PERIOD in shown, shown
         assert PUBLISH in inside("scheduler", "airflow", "dags", "list", "--output", "plain")
         self.say("commands by hand reach warehouse and Airflow")
+
+    def as_the_sources_say(self) -> None:
+        """The stand-in adds up what it intended, in a calendar and with a code of its own."""
+        inside("sandbox", "python", "-m", "sandbox", "truth", "--out", "/tmp/truth", "--size", self.size)
+        said = inside("sandbox", "cat", "/tmp/truth/index_truth.csv")
+        found = inside("postgres", *PSQL, f"copy ({SCORES}) to stdout with (format csv, header)")
+        wrong, compared = differences(said, found)
+        assert compared > 4000 and not wrong, f"{len(wrong)} of {compared} differ, first: {wrong[:8]}"
+        self.say(f"all {compared} indices are what the sandbox says of its own data")
+
+
+def differences(said: str, found: str) -> tuple[list[str], int]:
+    """Indices that are not what the sandbox says, of its CSV and of that of `SCORES`; and how many were compared."""
+    held = {key_of(row): row for row in csv.DictReader(found.splitlines())}
+    wrong, compared = [], 0
+    for row in csv.DictReader(said.splitlines()):
+        compared += 1
+        ours = held.get(key_of(row), {})
+        if ours.get("status") != row["status"] or any(
+            (Decimal(row[name]) if row[name] else None) != (Decimal(ours[name]) if ours[name] else None)
+            for name in ("numerator", "denominator", "excluded", "value")
+        ):
+            wrong.append(f"{dict(row)} and here {ours}")
+    return wrong, compared
+
+
+def key_of(row: Mapping[str, str]) -> tuple[str, ...]:
+    return row["period_code"], row["unit_code"], row["index_code"]
 
 
 def quietly(*command: str, check: bool = True) -> None:
