@@ -48,7 +48,7 @@ from tests.conftest import PSEUDONYM_KEYS, database, on_database, settings_for
 from tests.integration.conftest import serving
 from tests.integration.fake_source import FakeSource, code_file, dossier, fetch, rows, told
 from tests.integration.test_cli import refused, run
-from tests.integration.test_connectors import FileService
+from tests.integration.test_connectors import FileService, Objects, storage
 from tests.integration.test_kill import PROJECT
 from tests.integration.test_publish import PERIOD, SINCE, UNTIL, gate_says
 from tests.integration.test_verify import copy
@@ -380,28 +380,30 @@ class _Shelf(paramiko.SFTPServerInterface):
         return paramiko.SFTP_OK
 
 
-@pytest.mark.parametrize("kind", ["memory", "sftp"])
+@pytest.mark.parametrize("kind", ["memory", "sftp", "s3"])
 def test_storages_that_fsspec_reaches_are_places(
     kept: Kept, elsewhere: Callable[..., Settings], tmp_path: Path, kind: str
 ) -> None:
-    place, loaded, service = f"memory://kept-{uuid.uuid4().hex}/warehouse", kept.warehouse, None
-    if kind == "sftp":
-        service = FileService(tmp_path, _Shelf)
-        place = f"sftp://reader@127.0.0.1{tmp_path}/kept"
-        options = service.env()["HAILONG_SOURCE_UNIT_OFFICE_OPTIONS"]
-        loaded = replace(loaded, env={**loaded.env, "HAILONG_BACKUP_OPTIONS": options})
-    try:
+    place, options = f"memory://kept-{uuid.uuid4().hex}/warehouse", "{}"
+    with ExitStack() as stack:
+        if kind == "sftp":
+            service = FileService(tmp_path, _Shelf)
+            stack.callback(service.stop)
+            place = f"sftp://reader@127.0.0.1{tmp_path}/kept"
+            options = service.env()["HAILONG_SOURCE_UNIT_OFFICE_OPTIONS"]
+        if kind == "s3":
+            objects = Objects(stack.enter_context(storage()))
+            objects.client.create_bucket(Bucket=objects.bucket)
+            place, options = f"s3://{objects.bucket}/warehouse", objects.env()["HAILONG_SOURCE_INSPECTION_OPTIONS"]
+        loaded = replace(kept.warehouse, env={**kept.warehouse.env, "HAILONG_BACKUP_OPTIONS": options})
         first = backup(loaded, place)
         assert first.stored > 0 and backup(loaded, place).stored == 0
         target = elsewhere()
         restore(replace(target, env={**target.env, **loaded.env}), place)
         assert everything(target) == everything(loaded)
         assert not list((loaded.home / "backup").iterdir()) and check(loaded, place).wrong == ()
-        if service:  # nothing was seen under its name before it was whole, and nothing of that is left
+        if kind == "sftp":  # nothing was seen under its name before it was whole, and nothing of that is left
             assert not list((tmp_path / "kept").rglob("*.part"))
-    finally:
-        if service:
-            service.stop()
 
 
 # -- what it holds ----------------------------------------------------------------------------------------------------
