@@ -76,7 +76,7 @@ c_alone as (
 c_several as (
     select * from {{ ref('fct_unit_day_c_case') }}
     where
-        dossier_code <> '' and unit_code <> ''
+        dossier_code <> ''
         {%- if is_increment() %}
         and event_on = any(array(select stretch_days.day from stretch_days))
         {%- endif %}
@@ -200,7 +200,7 @@ c_sums as (
         c_alone.question_code, c_alone.is_city_system, c_alone.status_code, c_alone.level_class
 ),
 
--- Of those of one dossier on one day, which is the last depends on which of them count.
+-- Of those of one dossier on one day, which is the last depends on which of them count, nobody's ratings too.
 c_cases as (
     select c_several.*
     from stretch_days
@@ -237,6 +237,7 @@ c_counts as (
         c_days.ratings
     from stretch_days
     inner join c_days on stretch_days.policy_id = c_days.policy_id and stretch_days.day = c_days.event_on
+    where c_days.unit_code <> ''
 ),
 
 c as (
