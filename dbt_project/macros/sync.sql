@@ -42,7 +42,6 @@
         {%- for column in others %}
         {{ column }} = excluded.{{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
-    where (held.{{ others | join(', held.') }}) is distinct from (excluded.{{ others | join(', excluded.') }})
     {%- else %} do nothing
     {%- endif %};
 {%- endmacro %}

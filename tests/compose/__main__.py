@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,13 @@ from hailong.airflow_api import FINISHED, AirflowApi, RefusedError
 from hailong.demo import DAGS, END, EVENTS, OTHERS, PERIOD, REGISTERS, START
 from hailong.errors import TransientError
 from hailong.sandbox_process import SandboxServer
+from tests.truth import SCORES, differences
 
 NIGHT_2 = datetime.combine(END, datetime.max.time()).replace(microsecond=0)
 NIGHT_1 = NIGHT_2 - timedelta(days=35)
 PUBLISH = "publish__period"
 LANDING = "/var/lib/hailong/landing"
 PSQL = ("psql", "-U", "postgres", "-d", "hailong", "-Atc")
-SCORES = (
-    "select period_code, unit_code, index_code, numerator, denominator, excluded, status, value from marts.index_score"
-)
 COMPOSE = ("docker", "compose") if shutil.which("docker-compose") is None else ("docker-compose",)
 
 
@@ -289,30 +286,16 @@ class Day:
     def as_the_sources_say(self) -> None:
         """The stand-in adds up what it intended, in a calendar and with a code of its own."""
         inside("sandbox", "python", "-m", "sandbox", "truth", "--out", "/tmp/truth", "--size", self.size)
-        said = inside("sandbox", "cat", "/tmp/truth/index_truth.csv")
-        found = inside("postgres", *PSQL, f"copy ({SCORES}) to stdout with (format csv, header)")
-        wrong, compared = differences(said, found)
-        assert compared > 4000 and not wrong, f"{len(wrong)} of {compared} differ, first: {wrong[:8]}"
-        self.say(f"all {compared} indices are what the sandbox says of its own data")
-
-
-def differences(said: str, found: str) -> tuple[list[str], int]:
-    """Indices that are not what the sandbox says, of its CSV and of that of `SCORES`; and how many were compared."""
-    held = {key_of(row): row for row in csv.DictReader(found.splitlines())}
-    wrong, compared = [], 0
-    for row in csv.DictReader(said.splitlines()):
-        compared += 1
-        ours = held.get(key_of(row), {})
-        if ours.get("status") != row["status"] or any(
-            (Decimal(row[name]) if row[name] else None) != (Decimal(ours[name]) if ours[name] else None)
-            for name in ("numerator", "denominator", "excluded", "value")
-        ):
-            wrong.append(f"{dict(row)} and here {ours}")
-    return wrong, compared
-
-
-def key_of(row: Mapping[str, str]) -> tuple[str, ...]:
-    return row["period_code"], row["unit_code"], row["index_code"]
+        said, found = (
+            list(csv.DictReader(text.splitlines()))
+            for text in (
+                inside("sandbox", "cat", "/tmp/truth/index_truth.csv"),
+                inside("postgres", *PSQL, f"copy ({SCORES}) to stdout with (format csv, header)"),
+            )
+        )
+        wrong = differences(said, found)
+        assert len(said) > 4000 and not wrong, f"{len(wrong)} of {len(said)} differ, first: {wrong[:8]}"
+        self.say(f"all {len(said)} indices are what the sandbox says of its own data")
 
 
 def quietly(*command: str, check: bool = True) -> None:

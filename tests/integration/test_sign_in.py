@@ -24,7 +24,7 @@ from hailong.warehouse.embedded import free_port
 pytestmark = pytest.mark.slow
 DAG_ID = "stub__sign"
 # Six migrations back, to the one that made the interval of a deadline JSON. Not further: it writes whole seconds as integers,
-# which Airflow 3.3.2 cannot read (a run of a DAG with a deadline is then refused until the DAG changes). We began with 3.3.
+# which Airflow 3.3.2 cannot read, and refuses each run of a DAG with a deadline. We began with 3.3.
 EARLIER = "8812eb67b63c"
 ROLES = {"an": "signer", "signer": "signer", "engineer": "engineer", "viewer": "viewer"}  # `signer` is not named
 # The stub stands for publish__period. `public` is somebody whom a provider of identity let in, without a group.

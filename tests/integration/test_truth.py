@@ -9,17 +9,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from hailong.extract.run import ingest
 from hailong.settings import Settings
 from hailong.warehouse.build import build
 from hailong.warehouse.connect import connect
+from tests.truth import SCORES, differences
 
 PROJECT = Path(__file__).resolve().parents[2]
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
@@ -69,23 +72,24 @@ def truth(said: Path) -> list[dict[str, str]]:
 
 def test_marts_equal_the_truth_by_unit_period_and_index(night: Settings, truth: list[dict[str, str]]) -> None:
     with connect(night) as connection:
-        rows = connection.execute(
-            "select period_code, unit_code, index_code, numerator, denominator, excluded, status, value from marts.index_score"
-        ).fetchall()
-    found = {row[:3]: row[3:] for row in rows}
-    wrong = []
-    for row in truth:
-        key = (row["period_code"], row["unit_code"], row["index_code"])
-        numerator, denominator, excluded, status, value = found.get(key, (None, None, None, "missing", None))
-        said = [row[name] or None for name in ("numerator", "denominator", "excluded", "value")]
-        ours = [numerator, denominator, excluded, value]
-        same = all(
-            (a is None) == (b is None) and (a is None or float(a) == float(b)) for a, b in zip(said, ours, strict=True)
-        )
-        if not same or status != row["status"]:
-            wrong.append((key, (row["status"], said), (status, [None if v is None else str(v) for v in ours])))
+        found = connection.cursor(row_factory=dict_row).execute(SCORES).fetchall()
+    wrong = differences(truth, found)
     assert len(truth) > 4000
     assert not wrong, f"{len(wrong)} of {len(truth)} differ, first: {wrong[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("numerator", "3"), ("denominator", "3"), ("excluded", None), ("excluded", "1"), ("status", "no_data"),
+     ("value", "0.5"), ("unit_code", "U2")],
+)  # fmt: skip
+def test_what_differs_from_the_truth_is_told(column: str, value: str | None) -> None:
+    said = {
+        "period_code": "2026-10", "unit_code": "U", "index_code": "A", "numerator": "2", "denominator": "2",
+        "excluded": "0", "status": "scored", "value": "1.000000000000000",
+    }  # fmt: skip
+    assert differences([said], [{**said, "value": Decimal(1), "excluded": 0}]) == []
+    assert len(differences([said], [{**said, column: value}])) == 1
 
 
 def test_facts_add_up_to_the_same_truth(night: Settings, truth: list[dict[str, str]]) -> None:

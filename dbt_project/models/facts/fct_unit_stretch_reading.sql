@@ -73,15 +73,6 @@ c_alone as (
         {%- endif %}
 ),
 
-c_several as (
-    select * from {{ ref('fct_unit_day_c_case') }}
-    where
-        dossier_code <> ''
-        {%- if is_increment() %}
-        and event_on = any(array(select stretch_days.day from stretch_days))
-        {%- endif %}
-),
-
 -- Days are summed by kind of case before these are read in every way.
 a_sums as (
     select
@@ -202,9 +193,12 @@ c_sums as (
 
 -- Of those of one dossier on one day, which is the last depends on which of them count, nobody's ratings too.
 c_cases as (
-    select c_several.*
-    from stretch_days
-    inner join c_several on stretch_days.day = c_several.event_on
+    select * from {{ ref('fct_unit_day_c_case') }}
+    where
+        dossier_code <> ''
+        {%- if is_increment() %}
+        and event_on = any(array(select stretch_days.day from stretch_days))
+        {%- endif %}
 ),
 
 c_sets as (
