@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import psycopg
@@ -27,6 +28,7 @@ from expectations.suites.model import (
 )
 from hailong.contracts import load_contracts
 from hailong.errors import PermanentError
+from hailong.load.ledger import cover
 from hailong.periods import WorkingDays
 from hailong.publish import annexes, small_cells
 from hailong.publish.checksum import content_sha256
@@ -470,8 +472,9 @@ def read(connection: psycopg.Connection, settings: Settings, header: Header) -> 
         by_unit.setdefault(row["unit_code"], {})[row["index_code"]] = row
     digest = content_sha256(connection, "candidate", header.candidate_id)
     owners = {feed: contract.owner for feed, contract in load_contracts(settings.contracts).items()}
-    volume, volume_city = _volume(connection, WorkingDays.load(settings.rules), by_unit, scores, header)
-    jumps, jumps_city = _jumps(connection, scores, header)
+    since = _read_since(connection, settings, header)
+    volume, volume_city = _volume(connection, WorkingDays.load(settings.rules), by_unit, scores, header, since)
+    jumps, jumps_city = _jumps(connection, scores, header, since)
     reconciled, reconciled_city = _reconciliation(connection, header, parameters)
     return Subject(
         {
@@ -501,9 +504,9 @@ def read(connection: psycopg.Connection, settings: Settings, header: Header) -> 
     )
 
 
-def _rows(connection: psycopg.Connection, statement: Any, header: Header) -> list[dict[str, Any]]:
+def _rows(connection: psycopg.Connection, statement: Any, header: Header, **more: Any) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement, vars(header)).fetchall()
+        return cursor.execute(statement, vars(header) | more).fetchall()
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -719,12 +722,22 @@ def _ledger(connection: psycopg.Connection, header: Header) -> list[dict[str, An
     return found + [{"batch": f"{feed}/{batch_id}", **unknown} for feed, batch_id in sorted(raw)]
 
 
+def _read_since(connection: psycopg.Connection, settings: Settings, header: Header) -> datetime:
+    """The local moment from which dossiers were read; the first of all where files brought them, which have no windows.
+
+    A period that began earlier is there in part, and nothing is to be compared with it.
+    """
+    read = cover(connection, "dossier", header.as_of_batch)
+    return read[0].astimezone(ZoneInfo(settings.timezone)).replace(tzinfo=None) if read else datetime.min
+
+
 def _volume(
     connection: psycopg.Connection,
     calendar: WorkingDays,
     by_unit: dict[str, dict[str, dict[str, Any]]],
     scores: list[dict[str, Any]],
     header: Header,
+    since: datetime,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Dossiers per working day against the period of the same kind before: units with enough of them, and all together.
 
@@ -736,8 +749,10 @@ def _volume(
         "inner join core.dim_period as p using (period_code) "
         "inner join core.core_unit_window as w on i.period_code = w.period_code and i.unit_code = w.unit_code "
         "inner join core.dim_period as now on now.period_code = %(period_code)s and now.period_kind = p.period_kind "
-        "where p.period_end = %(period_start)s and i.index_code = 'A' and i.denominator > 0 order by i.unit_code",
+        "where p.period_end = %(period_start)s and p.period_start >= %(since)s and i.index_code = 'A' and i.denominator > 0 "
+        "order by i.unit_code",
         header,
+        since=since,
     )
     windows = {row["unit_code"]: (row["window_start"], row["window_end"]) for row in scores}
     rows = []
@@ -834,7 +849,7 @@ def _reconciliation(
 
 
 def _jumps(
-    connection: psycopg.Connection, scores: list[dict[str, Any]], header: Header
+    connection: psycopg.Connection, scores: list[dict[str, Any]], header: Header, since: datetime
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Change of K against the period of the same kind before, by the same method of the portal; and how many change much."""
     before = {
@@ -843,9 +858,10 @@ def _jumps(
             connection,
             "select k.unit_code, k.k from marts.k_score as k inner join core.dim_period as p using (period_code) "
             "inner join core.dim_period as now on now.period_code = %(period_code)s and now.period_kind = p.period_kind "
-            "where p.period_end = %(period_start)s and k.k is not null "
+            "where p.period_end = %(period_start)s and p.period_start >= %(since)s and k.k is not null "
             "and k.metric_version is not distinct from %(metric_version)s",
             header,
+            since=since,
         )
     }
     rows = [

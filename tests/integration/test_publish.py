@@ -143,11 +143,21 @@ def test_the_workbooks_of_a_real_build_list_what_its_tables_call_wrong(built: Se
     assert wrong == (listed,) and listed > 0
 
 
-def test_an_open_period_and_a_period_without_rows_are_refused(built: Settings) -> None:
+def test_a_period_that_was_not_read_whole_or_has_no_rows_is_refused(
+    built: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(
         PermanentError, match=r"2026-12 .* is not closed in the data: dossier .*; portal_evaluation .*; rating"
     ):
         candidate.create(built, "2026-12", "engineer")
+    # It was read from 15 June on: what was resolved before is in no count of these periods.
+    with pytest.raises(PermanentError, match=r"2026-06 .*: dossier begins with 15/06/2026 00:00; .*--since 2026-05-15"):
+        candidate.create(built, "2026-06", "engineer")
+    with pytest.raises(
+        PermanentError, match=r"2026 .*: dossier begins with 15/06/2026 00:00 and reaches 19/11/2026 00:00;"
+    ):
+        candidate.create(built, "2026", "engineer")
+    monkeypatch.setattr(candidate, "unread", lambda *_: [])
     with pytest.raises(PermanentError, match="no row for 2024-12"):
         candidate.create(built, "2024-12", "engineer")
 

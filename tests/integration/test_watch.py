@@ -70,10 +70,10 @@ class Story:
         self.connection.execute("delete from rules.publication_calendar where period_kind <> 'month'")
         self.connection.execute("grant select on all tables in schema rules to hailong_reader")
 
-    def read(self, feed: str, until: str, loaded_at: str = "2026-12-17") -> None:
+    def read(self, feed: str, until: str, loaded_at: str = "2026-12-17", since: str = "2026-11-01") -> None:
         self.rows += 1
         self.insert(
-            "ops.batch", feed=feed, window_start="2026-11-01 00:00+07", window_end=f"{until} 00:00+07", landing_uri="x",
+            "ops.batch", feed=feed, window_start=f"{since} 00:00+07", window_end=f"{until} 00:00+07", landing_uri="x",
             landing_sha256=f"{self.rows:064}", received_rows=0, loaded_rows=0, unchanged_rows=0, duplicate_rows=0,
             quarantined_rows=0, started_at=loaded_at, loaded_at=loaded_at, contract_version="1", code_version="1",
         )  # fmt: skip
@@ -366,6 +366,23 @@ def test_what_is_missing(module_warehouse: Settings, happened: Callable[[Story],
     with_candidate = any("2026-12.c1" in key for key in expected)
     for key, wanted in zip(found, [*expected, *([] if with_candidate else ["candidate"])], strict=True):
         assert key.startswith(wanted), found
+
+
+def test_a_feed_that_was_read_from_the_middle_of_the_period_on_is_missing(module_warehouse: Settings) -> None:
+    with connect(module_warehouse) as connection:
+        story = Story(connection)
+        story.read("rating", "2026-12-15", since="2026-11-16")
+        story.read("portal_evaluation", "2026-12-15", since="2026-11-15")
+        story.read("dossier", "2026-12-10", since="2026-11-20")
+        first, second, *_ = missing(connection, module_warehouse, CLOSING, PERIOD, CUTOFF)
+        connection.rollback()
+    assert (first.key, second.key) == ("feed dossier", "feed rating")
+    assert first.vietnamese.endswith(
+        "chỉ đọc từ 00:00 ngày 20/11/2026, thiếu từ ngày 15/11/2026; "
+        "mới đọc đến 00:00 ngày 10/12/2026, chưa đến hết ngày 14/12/2026"
+    )
+    assert second.vietnamese.endswith("rating: chỉ đọc từ 00:00 ngày 16/11/2026, thiếu từ ngày 15/11/2026")
+    assert "rating begins with 16/11/2026 00:00" in second.english
 
 
 def test_a_signature_that_nobody_can_give_is_said(module_warehouse: Settings) -> None:

@@ -382,7 +382,7 @@ def test_what_came_later_is_held_against_each_published_period(month: Files) -> 
 
 
 def test_a_restatement_is_proposed_where_a_verdict_would_turn_and_nowhere_else(month: Files) -> None:
-    assert "Đề nghị lập ấn bản đính chính của tháng 9 năm 2026 (hailong restate)" in month.docx_text
+    assert "Đề nghị lập ấn bản đính chính của tháng 9 năm 2026. Ấn bản đã công bố không tự thay đổi." in month.docx_text
     assert "Xếp loại của chính kỳ này" not in month.docx_text
     turned = ["2026-09", "Sở số 4", "A, C", "20,004", "19,50", "Hài lòng", "Không hài lòng"]
     lost = [
@@ -537,6 +537,52 @@ def test_what_is_unknown_is_a_dash_in_every_sum_and_stops_nothing(tmp_path: Path
     assert different[2:] == ("—", 0, "—")
 
 
+def test_of_the_portals_calendar_the_year_that_shares_most_days_is_told_and_the_periods_own(tmp_path: Path) -> None:
+    def group(code_: str, since: str, until: str, score: int, period: str | None = None) -> Row:
+        return AnnexRow(
+            unit_code=code(1), index_code=code_, window_kind="year", window_from=since, window_to=until, score=Decimal(score),
+            max_score=Decimal(18), metric_version="2026", period_code=period,
+        )  # fmt: skip
+
+    rows = (
+        group("CKMB", "2025-01-01", "2025-12-31", 11),
+        group("CKMB", "2026-01-01", "2026-12-31", 12),
+        group("MDHL", "2025-12-15", "2026-12-14", 13, "2026"),
+        group("MDHL", "2025-01-01", "2025-12-31", 14),
+        group("MDHL", "2026-01-01", "2026-12-31", 15),
+    )
+    made = made_up(
+        annexes=ANNEXES | QUARTER | {"portal_group": rows}, period_code="2026", period_start=date(2025, 12, 15),
+        period_end=date(2026, 12, 15),
+    )  # fmt: skip
+    files = read(made, tmp_path)
+    told = [(row[1], row[4]) for row in files.docx_rows if len(row) == 6 and row[2] == "2026" and row[3] == "1/1"]
+    assert told == [
+        ("15/12/2025 – 14/12/2026", "13,00"),
+        ("01/01/2026 – 31/12/2026", "12,00"),
+        ("01/01/2026 – 31/12/2026", "15,00"),
+    ]
+
+
+def test_an_appendix_without_a_table_takes_no_page_of_its_own(tmp_path: Path) -> None:
+    def pages(report_: Report, name: str) -> list[str]:
+        paper = compose(report_)
+        pdf.write(paper, report_.header.published_at, tmp_path / f"{name}.pdf")
+        return [page.extract_text() for page in pypdf.PdfReader(tmp_path / f"{name}.pdf").pages]
+
+    empty = made_up(annexes=ANNEXES | {"explanation_owed": ()})
+    [before] = [page for page in pages(empty, "empty") if "Phụ lục 2." in page]
+    assert "Phụ lục 3." in before, "it says why it is empty below the appendix before it"
+    [alone] = [page for page in pages(made_up(), "full") if "Phụ lục 3." in page]
+    assert "Phụ lục 2." not in alone
+    for report_, breaks in ((empty, False), (made_up(), True)):
+        docx.write(compose(report_), report_.header.published_at, tmp_path / "r.docx")
+        [title] = [
+            p for p in python_docx.Document(str(tmp_path / "r.docx")).paragraphs if p.text.startswith("Phụ lục 3.")
+        ]
+        assert bool(title.paragraph_format.page_break_before) is breaks
+
+
 # -- restated, quarter, year -------------------------------------------------------------------------------------------
 
 
@@ -601,9 +647,10 @@ def test_each_head_is_told_of_his_sub_units_without_a_c_of_few_ratings(tmp_path:
     assert [row for row in files.docx_rows if row[0] in ("Phòng số 3", "Phòng số 4")] == wanted[2:]
     assert "Sở số 1 (2 đơn vị trực thuộc)" in files.docx_text and "Sở số 4 (2 đơn vị trực thuộc)" in files.docx_text
     assert "2 cơ quan có 4 đơn vị trực thuộc được chấm điểm" in files.docx_text
-    assert "hailong officials --period 2026-Q4 --unit MÃ-CƠ-QUAN --out THƯ-MỤC" in files.docx_text
+    assert "do người được Văn phòng Ủy ban nhân dân Thành phố giao quyền lập khi thủ trưởng đề nghị" in files.docx_text
+    assert "hailong " not in files.docx_text  # an official paper names no command
     for text in (files.docx_text, files.pdf_text):
-        assert "hailong_official_reader" in text and "Phòng số 2" in text
+        assert "Phòng số 2" in text
         assert "0,7500" not in text
     xlsx.write(made, tmp_path / "r.xlsx")
     rows = list(openpyxl.load_workbook(tmp_path / "r.xlsx")["Đơn vị trực thuộc"].iter_rows(min_row=4, values_only=True))

@@ -133,10 +133,11 @@ def quarantine_list(
     return sorted(found, key=lambda row: -int(row["quarantine_id"]))[:limit]
 
 
-def cover_end(conn: psycopg.Connection, feed: str, as_of: int | None = None) -> datetime | None:
-    """Up to when a feed has been read without a gap since its earliest window, by the batches up to `as_of`; or None.
+def cover(conn: psycopg.Connection, feed: str, as_of: int | None = None) -> tuple[datetime, datetime] | None:
+    """From when and up to when a feed has been read without a gap, by the batches up to `as_of`; None: never.
 
-    The newest end would do when nobody ever named a later start by hand: then everything between would never be read.
+    It begins with the earliest window. The newest end would do when nobody ever named a later start by hand: then everything
+    between would never be read.
     """
     rows = conn.execute(
         "select window_start, window_end from ops.batch where feed = %s and window_start is not null"
@@ -144,12 +145,20 @@ def cover_end(conn: psycopg.Connection, feed: str, as_of: int | None = None) -> 
         " order by window_start, window_end",
         (feed, as_of),
     ).fetchall()
-    end: datetime | None = None
+    if not rows:
+        return None
+    begin, end = rows[0]
     for start, stop in rows:
-        if end is not None and start > end:
+        if start > end:
             break
-        end = stop if end is None else max(end, stop)
-    return end
+        end = max(end, stop)
+    return begin, end
+
+
+def cover_end(conn: psycopg.Connection, feed: str) -> datetime | None:
+    """Up to when a feed has been read without a gap, which is where it goes on; None: never."""
+    found = cover(conn, feed)
+    return found[1] if found else None
 
 
 def loads_of_windows(

@@ -10,21 +10,38 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from hailong.contracts import load_contracts
-from hailong.load.ledger import cover_end
+from hailong.load.ledger import cover
 from hailong.periods import Period
 from hailong.settings import Settings
 
 
 @dataclass(frozen=True)
 class Unread:
-    """A feed that closes a period and was not read up to its end: until when it was (local time), None: never loaded."""
+    """A feed that closes a period and was not read from its start to its end.
+
+    `since`, `until`: what was read without a gap, in local time; None: never loaded. Both may be amiss.
+    """
 
     feed: str
+    since: datetime | None
     until: datetime | None
+    period: Period
+
+    @property
+    def begins_late(self) -> bool:
+        """What came before is missing from every count of the period, and nothing else would tell."""
+        return self.since is not None and self.since.replace(tzinfo=None) > datetime.combine(self.period.start, time())
+
+    @property
+    def ends_early(self) -> bool:
+        return self.until is not None and self.until.replace(tzinfo=None) < datetime.combine(self.period.end, time())
 
     def __str__(self) -> str:
-        where = f"reaches {self.until:%d/%m/%Y %H:%M}" if self.until else "was never loaded"
-        return f"{self.feed} {where}"
+        if self.since is None or self.until is None:
+            return f"{self.feed} was never loaded"
+        told = [f"begins with {self.since:%d/%m/%Y %H:%M}"] if self.begins_late else []
+        told += [f"reaches {self.until:%d/%m/%Y %H:%M}"] if self.ends_early else []
+        return f"{self.feed} {' and '.join(told)}"
 
 
 def closing_feeds(settings: Settings) -> list[str]:
@@ -39,14 +56,15 @@ def unread(
     period: Period,
     as_of: int | None = None,
 ) -> list[Unread]:
-    """Those of `feeds` that the batches up to `as_of` (default: all) do not read up to the period's end without a gap."""
+    """Those of `feeds` that the batches up to `as_of` (default: all) do not read from the period's start to its end."""
     zone = ZoneInfo(settings.timezone)
-    end = datetime.combine(period.end, time(), zone)
     found = []
     for feed in feeds:
-        until = cover_end(connection, feed, as_of)
-        if until is None or until < end:
-            found.append(Unread(feed, until.astimezone(zone) if until else None))
+        read = cover(connection, feed, as_of)
+        since, until = (moment.astimezone(zone) for moment in read) if read else (None, None)
+        of = Unread(feed, since, until, period)
+        if read is None or of.begins_late or of.ends_early:
+            found.append(of)
     return found
 
 

@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from hailong.periods import Period
-from hailong.publish.closing import landed_stop, last_batch_before, stopped_by, unread
+from hailong.publish.closing import Unread, landed_stop, last_batch_before, stopped_by, unread
 from hailong.publish.told import Row, rows_of
 from hailong.settings import Settings
 
@@ -92,13 +92,8 @@ def _on_the_way(
     found = [
         Missing(
             f"feed {feed.feed}",
-            f"feed {feed}, not the end of the period",
-            f"Nguồn dữ liệu {feed.feed}: "
-            + (
-                f"mới đọc đến {feed.until:%H:%M ngày %d/%m/%Y}, chưa đến hết ngày {period.last_day:%d/%m/%Y}"
-                if feed.until
-                else "chưa được nạp lần nào"
-            ),
+            f"feed {feed}, not the whole period from {period.start:%d/%m/%Y} to {period.last_day:%d/%m/%Y}",
+            f"Nguồn dữ liệu {feed.feed}: {_unread(feed)}",
         )
         for feed in behind
     ]
@@ -124,6 +119,17 @@ def _on_the_way(
             )
         )
     return found
+
+
+def _unread(feed: Unread) -> str:
+    if feed.since is None or feed.until is None:
+        return "chưa được nạp lần nào"
+    told = []
+    if feed.begins_late:
+        told.append(f"chỉ đọc từ {feed.since:%H:%M ngày %d/%m/%Y}, thiếu từ ngày {feed.period.start:%d/%m/%Y}")
+    if feed.ends_early:
+        told.append(f"mới đọc đến {feed.until:%H:%M ngày %d/%m/%Y}, chưa đến hết ngày {feed.period.last_day:%d/%m/%Y}")
+    return "; ".join(told)
 
 
 def _build(build: Row | None) -> Missing:

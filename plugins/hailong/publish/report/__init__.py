@@ -16,7 +16,7 @@ from hailong.warehouse.connect import connect
 
 DECIDES_BYTES = ("XlsxWriter", "docxtpl", "python-docx", "lxml", "typst", "altair", "vl-convert-python", "pyarrow")
 RENDERER_VERSION = ", ".join(
-    ("report 6", *(f"{name} {version(name)}" for name in DECIDES_BYTES), f"zlib {zlib.ZLIB_RUNTIME_VERSION}")
+    ("report 7", *(f"{name} {version(name)}" for name in DECIDES_BYTES), f"zlib {zlib.ZLIB_RUNTIME_VERSION}")
 )
 READER = "hailong_reader"
 

@@ -826,9 +826,7 @@ class Monthly:
         yield table(EFFECT_COLUMNS, self._effect_rows(turned))
         told = [row["period_code"] for row in periods if row["units_other_verdict"] and row["edition_id"]]
         if told:
-            yield Text(
-                f"Đề nghị lập ấn bản đính chính của {_periods(told)} (hailong restate). Ấn bản đã công bố không tự thay đổi."
-            )
+            yield Text(f"Đề nghị lập ấn bản đính chính của {_periods(told)}. Ấn bản đã công bố không tự thay đổi.")
         if any(row["edition_id"] is None for row in turned):
             yield Text(
                 "Xếp loại của chính kỳ này sẽ khác nếu tính cả số liệu về sau thời điểm chốt: đề nghị đính chính sau khi công bố."

@@ -65,6 +65,11 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
 
+    @property
+    def has_table(self) -> bool:
+        """False of an appendix that only says why it is empty: it needs no page of its own."""
+        return any(isinstance(block, Table) for block in self.blocks)
+
 
 @dataclass(frozen=True)
 class Issuer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from statistics import median
 
@@ -181,13 +182,10 @@ class Quarterly(Monthly):
             )
         else:
             yield self.absent("sub_unit")
-        period = self.report.header.period_code
         yield Text(
             "Kết quả của từng cán bộ, công chức không có trong báo cáo này, không công khai và không gửi cơ quan khác. Thủ "
-            "trưởng mỗi cơ quan được nhận một tệp riêng của cơ quan mình, theo mã thay tên "
-            f"(can-bo_{period}_MÃ-CƠ-QUAN.xlsx), do người được giao quyền hailong_official_reader lập khi thủ trưởng đề nghị: "
-            f"hailong officials --period {period} --unit MÃ-CƠ-QUAN --out THƯ-MỤC.",
-            "plain",
+            "trưởng mỗi cơ quan được nhận một tệp riêng của cơ quan mình, theo mã thay tên, do người được Văn phòng Ủy ban "
+            "nhân dân Thành phố giao quyền lập khi thủ trưởng đề nghị."
         )
 
     def sub_units(self) -> Iterable[Block]:
@@ -337,7 +335,7 @@ class Quarterly(Monthly):
             return
         found: dict[tuple[str, str, str, str], list[Row]] = defaultdict(list)
         for row in rows:
-            if row["index_code"] and row["window_kind"] == self.report.header.kind:
+            if row["index_code"] and row["window_kind"] == self.report.header.kind and self._is_told(row, rows):
                 found[row["index_code"], row["window_from"], row["window_to"], row["metric_version"]].append(row)
         lines = []
         order = list(words.PORTAL_GROUPS)
@@ -372,6 +370,26 @@ class Quarterly(Monthly):
             lines,
         )  # fmt: skip
         yield Text("Để tham khảo bên cạnh K, không tính vào K (Quyết định số 766/QĐ-TTg).", "note")
+
+    def _is_told(self, row: Row, rows: Sequence[Row]) -> bool:
+        """The portal counts by calendar. Of its windows that one is told which shares most days with the period, and the
+        period's own, which D is taken from; the others that touch the period stand in the workbook.
+        """
+        header = self.report.header
+
+        def shared(of: Row) -> int:
+            since, until = (date.fromisoformat(of[f"window_{end}"]) for end in ("from", "to"))
+            return (min(until + timedelta(days=1), header.period_end) - max(since, header.period_start)).days
+
+        if row["window_from"] is None or row["window_to"] is None or row["period_code"] is not None:
+            return True
+        return shared(row) == max(
+            shared(of)
+            for of in rows
+            if of["window_kind"] == row["window_kind"]
+            and of["period_code"] is None
+            and None not in (of["window_from"], of["window_to"])
+        )
 
     # -- the year, proposals, publication -------------------------------------------------------------------------
 
