@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import orjson
@@ -493,7 +494,8 @@ def test_the_report_tells_what_was_measured_and_where_the_time_went() -> None:
         memory={"pandas": 2_000_000_000, "pandas, K only": 1_000_000_000},
         seconds={
             "pandas": [12.0], "pandas, written back": [3.0], "pandas, K only": [4.0],
-            **{name: [10.0] for name in (*what, "by hand", "bare SQL", "night on 36 days", "a month's K")},
+            **{name: [10.0] for name in ("full build", "by hand", "bare SQL", "night on 36 days", "a month's K")},
+            "night on 12 months": [10.0, 11.0, 30.0],
         },
         tables={"core.core_dossier": 20_000, "marts.k_score": 900},
         nodes={"core_dossier": 6.0, "mart_k_score": 1.0, "mart_rollup": 1.0},
@@ -505,12 +507,27 @@ def test_the_report_tells_what_was_measured_and_where_the_time_went() -> None:
     assert "The next limit: of a full build `core_dossier`, of a night on 12 months `core_dossier`." in text
     assert "The full build by layer: core 75%, marts 25%; 1.6 nodes at a time." in text
     assert "start-up, 5.0 s a build" in text
+    assert "The nights one by one, 12 months: 10.0, 11.0, 30.0 s." in text
     assert "| full build against pandas, same tables | faster | 10 s, pandas 12 s | holds |" in text
     assert "2,000 MB for the tables, 1,000 MB for K only" in text
     assert "(`frames.py`) | 4.00 |" in text
     assert "88% of its nodes' seconds: `core.core_dossier`, `marts.k_score`." in text
     assert "nothing else, 4 s against 10 s of the full build" in text
     assert "**does not hold**" in text
+
+
+def test_a_weekends_night_is_none_of_the_nights_that_a_goal_is_set_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = warehouse.Bench("postgresql://x/y", "18.6", Size(20_000))
+    monkeypatch.setattr(warehouse, "build", lambda _: SimpleNamespace(full_refresh=False, seconds=9.0, build_id=1))
+    monkeypatch.setattr(warehouse, "_settle", lambda *_: None)
+    monkeypatch.setattr(warehouse, "_startup", lambda *_: 4.0)
+    monkeypatch.setattr(warehouse, "_where_it_goes", lambda *_: None)
+    for number, brought in enumerate((500, 220, 500), start=1):
+        monkeypatch.setattr(
+            warehouse, "night", lambda *_, new=brought: SimpleNamespace(changes={"moved": 20, "new": new - 20})
+        )
+        warehouse._night(bench, "year", Size(20_000), 500, number, "night")
+    assert bench.seconds == {"night": [5.0, 5.0], "night, weekend": [5.0]}
 
 
 def test_a_section_of_the_report_leaves_the_other_as_it_is(tmp_path: Path) -> None:
