@@ -157,7 +157,8 @@ def test_a_period_that_was_not_read_whole_or_has_no_rows_is_refused(
         PermanentError, match=r"2026 .*: dossier begins with 15/06/2026 00:00 and reaches 19/11/2026 00:00;"
     ):
         candidate.create(built, "2026", "engineer")
-    monkeypatch.setattr(candidate, "unread", lambda *_: [])
+    # Where the whole period was read and no unit was active: of batch 0, the last by the cut-off of then, nothing is built.
+    monkeypatch.setattr(candidate, "unread", lambda *given: [] if given[-1] else ["dossier"])
     with pytest.raises(PermanentError, match="no row for 2024-12"):
         candidate.create(built, "2024-12", "engineer")
 
