@@ -59,7 +59,8 @@ def test_a_contract_with_a_typo_names_file_and_key(module_warehouse: Settings, t
 
 
 def test_a_source_that_is_down_is_a_transient_error(module_warehouse: Settings) -> None:
-    done = run(module_warehouse, "ingest", "unit_register", HAILONG_SOURCE_TTHC_URL="http://127.0.0.1:9")
+    down = {"HAILONG_SOURCE_TTHC_URL": "http://127.0.0.1:9", "HAILONG_HTTP_RETRY_WAIT": "0.01"}
+    done = run(module_warehouse, "ingest", "unit_register", **down)
     refused(done, 1, "transient error", "127.0.0.1:9")
 
 
