@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 import psycopg
@@ -28,10 +27,10 @@ from expectations.suites.model import (
 )
 from hailong.contracts import load_contracts
 from hailong.errors import PermanentError
-from hailong.load.ledger import cover
-from hailong.periods import WorkingDays
+from hailong.periods import WorkingDays, code_before, parse_period
 from hailong.publish import annexes, small_cells
 from hailong.publish.checksum import content_sha256
+from hailong.publish.closing import closing_feeds, unread
 from hailong.publish.explain import ENDS
 from hailong.settings import Settings
 
@@ -472,9 +471,11 @@ def read(connection: psycopg.Connection, settings: Settings, header: Header) -> 
         by_unit.setdefault(row["unit_code"], {})[row["index_code"]] = row
     digest = content_sha256(connection, "candidate", header.candidate_id)
     owners = {feed: contract.owner for feed, contract in load_contracts(settings.contracts).items()}
-    since = _read_since(connection, settings, header)
-    volume, volume_city = _volume(connection, WorkingDays.load(settings.rules), by_unit, scores, header, since)
-    jumps, jumps_city = _jumps(connection, scores, header, since)
+    whole = _before_is_whole(connection, settings, header)
+    volume, volume_city = (
+        _volume(connection, WorkingDays.load(settings.rules), by_unit, scores, header) if whole else ([], [])
+    )
+    jumps, jumps_city = _jumps(connection, scores, header) if whole else ([], [])
     reconciled, reconciled_city = _reconciliation(connection, header, parameters)
     return Subject(
         {
@@ -504,9 +505,9 @@ def read(connection: psycopg.Connection, settings: Settings, header: Header) -> 
     )
 
 
-def _rows(connection: psycopg.Connection, statement: Any, header: Header, **more: Any) -> list[dict[str, Any]]:
+def _rows(connection: psycopg.Connection, statement: Any, header: Header) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement, vars(header) | more).fetchall()
+        return cursor.execute(statement, vars(header)).fetchall()
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -722,13 +723,12 @@ def _ledger(connection: psycopg.Connection, header: Header) -> list[dict[str, An
     return found + [{"batch": f"{feed}/{batch_id}", **unknown} for feed, batch_id in sorted(raw)]
 
 
-def _read_since(connection: psycopg.Connection, settings: Settings, header: Header) -> datetime:
-    """The local moment from which dossiers were read; the first of all where files brought them, which have no windows.
-
-    A period that began earlier is there in part, and nothing is to be compared with it.
-    """
-    read = cover(connection, "dossier", header.as_of_batch)
-    return read[0].astimezone(ZoneInfo(settings.timezone)).replace(tzinfo=None) if read else datetime.min
+def _before_is_whole(connection: psycopg.Connection, settings: Settings, header: Header) -> bool:
+    """False where the reading of a feed began within the period before: it is there in part, and nothing is compared with it."""
+    before = parse_period(settings.rules, code_before(header.period_code))
+    return not any(
+        feed.begins_late for feed in unread(connection, settings, closing_feeds(settings), before, header.as_of_batch)
+    )
 
 
 def _volume(
@@ -737,7 +737,6 @@ def _volume(
     by_unit: dict[str, dict[str, dict[str, Any]]],
     scores: list[dict[str, Any]],
     header: Header,
-    since: datetime,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Dossiers per working day against the period of the same kind before: units with enough of them, and all together.
 
@@ -749,10 +748,8 @@ def _volume(
         "inner join core.dim_period as p using (period_code) "
         "inner join core.core_unit_window as w on i.period_code = w.period_code and i.unit_code = w.unit_code "
         "inner join core.dim_period as now on now.period_code = %(period_code)s and now.period_kind = p.period_kind "
-        "where p.period_end = %(period_start)s and p.period_start >= %(since)s and i.index_code = 'A' and i.denominator > 0 "
-        "order by i.unit_code",
+        "where p.period_end = %(period_start)s and i.index_code = 'A' and i.denominator > 0 order by i.unit_code",
         header,
-        since=since,
     )
     windows = {row["unit_code"]: (row["window_start"], row["window_end"]) for row in scores}
     rows = []
@@ -849,7 +846,7 @@ def _reconciliation(
 
 
 def _jumps(
-    connection: psycopg.Connection, scores: list[dict[str, Any]], header: Header, since: datetime
+    connection: psycopg.Connection, scores: list[dict[str, Any]], header: Header
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Change of K against the period of the same kind before, by the same method of the portal; and how many change much."""
     before = {
@@ -858,10 +855,9 @@ def _jumps(
             connection,
             "select k.unit_code, k.k from marts.k_score as k inner join core.dim_period as p using (period_code) "
             "inner join core.dim_period as now on now.period_code = %(period_code)s and now.period_kind = p.period_kind "
-            "where p.period_end = %(period_start)s and p.period_start >= %(since)s and k.k is not null "
+            "where p.period_end = %(period_start)s and k.k is not null "
             "and k.metric_version is not distinct from %(metric_version)s",
             header,
-            since=since,
         )
     }
     rows = [

@@ -462,13 +462,25 @@ def test_what_lies_around_a_candidate_is_judged(built: Settings) -> None:
     assert broken["restatement.verdicts"].observed == "verdicts_share = 0.08333"
 
 
-@pytest.mark.parametrize(("since", "compared"), [("2026-08-15 00:00+07", True), ("2026-08-15 00:01+07", False)])
-def test_a_period_that_was_read_in_part_is_compared_with_nothing(built: Settings, since: str, compared: bool) -> None:
+@pytest.mark.parametrize(
+    ("feed", "since", "compared"),
+    [
+        ("dossier", "2026-08-15 00:00+07", True),
+        ("dossier", "2026-08-15 00:01+07", False),
+        ("rating", "2026-08-15 00:01+07", False),
+        ("petition", "2026-08-15 00:01+07", True),  # it closes no period
+    ],
+)
+def test_a_period_that_was_read_in_part_is_compared_with_nothing(
+    built: Settings, feed: str, since: str, compared: bool
+) -> None:
     compares = {"volume.city", "volume.halved", "jumps.unit", "jumps.share"}
     candidate_id = store(built, good())
     with connect(built) as connection:
         connection.execute("alter table ops.batch disable trigger user")
-        connection.execute("update ops.batch set window_start = %s where batch_id = %s", (since, LEDGER_GOOD))
+        connection.execute(
+            "update ops.batch set feed = %s, window_start = %s where batch_id = %s", (feed, since, LEDGER_GOOD)
+        )
         connection.execute("set local role hailong_gate")
         found = look(built, connection, candidate_id, compares | {"flow.balances"})
         connection.rollback()

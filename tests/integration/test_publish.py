@@ -147,11 +147,15 @@ def test_a_period_that_was_not_read_whole_or_has_no_rows_is_refused(
     built: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(
-        PermanentError, match=r"2026-12 .* is not closed in the data: dossier .*; portal_evaluation .*; rating"
+        PermanentError,
+        match=r"2026-12 .* is not closed in the data: dossier .*; portal_evaluation .*; rating .*`hailong ingest rating`, then",
     ):
         candidate.create(built, "2026-12", "engineer")
     # It was read from 15 June on: what was resolved before is in no count of these periods.
-    with pytest.raises(PermanentError, match=r"2026-06 .*: dossier begins with 15/06/2026 00:00; .*--since 2026-05-15"):
+    with pytest.raises(
+        PermanentError,
+        match=r"2026-06 .*: dossier begins with 15/06/2026 00:00; .*`hailong ingest dossier --since 2026-05-15`, ",
+    ):
         candidate.create(built, "2026-06", "engineer")
     with pytest.raises(
         PermanentError, match=r"2026 .*: dossier begins with 15/06/2026 00:00 and reaches 19/11/2026 00:00;"

@@ -145,8 +145,8 @@ def _copy(settings: Settings, period: Period, requested_by: str, prefix: str) ->
         build = newest_build(connection, period, prefix)
         if behind := unread(connection, settings, closing_feeds(settings), period, build.as_of_batch):
             raise PermanentError(
-                f"the period {period} is not closed in the data: {'; '.join(map(str, behind))}. Read it from its start to "
-                f"its end (`hailong ingest FEED --since {period.start}`), build, and try again"
+                f"the period {period} is not closed in the data: {'; '.join(map(str, behind))}. Run "
+                f"{', '.join(f'`{feed.way_out}`' for feed in behind)}, then `hailong build`, and try again"
             )
         digest = marts_sha256(connection, period.code, build.schema("marts"))
         found = _reusable(settings, connection, period)

@@ -36,6 +36,12 @@ class Unread:
     def ends_early(self) -> bool:
         return self.until is not None and self.until.replace(tzinfo=None) < datetime.combine(self.period.end, time())
 
+    @property
+    def way_out(self) -> str:
+        """The command that reads what is missing: a feed goes on by itself where it ended, and never goes back."""
+        goes_on = self.since is not None and not self.begins_late
+        return f"hailong ingest {self.feed}" + ("" if goes_on else f" --since {self.period.start}")
+
     def __str__(self) -> str:
         if self.since is None or self.until is None:
             return f"{self.feed} was never loaded"

@@ -13,7 +13,7 @@ from typing import Any
 
 from hailong.publish.report import words
 from hailong.publish.report.data import ZONE, Change, Report, Row, Unit
-from hailong.publish.report.paper import Block, Cell, Chart, Column, Issuer, Paper, Section, Text, Tone, table
+from hailong.publish.report.paper import Block, Cell, Chart, Column, Issuer, Paper, Section, Text, Tone, appendix, table
 from hailong.publish.report.phrases import BEST, VERDICTS, Counts, Phrases, counts, extremes
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -105,8 +105,7 @@ class Monthly:
             ),
             closing=f"Trên đây là báo cáo kết quả đánh giá {name}, kính trình xem xét, chỉ đạo./.",
             appendices=tuple(
-                Section(f"Phụ lục {number}. {title}", tuple(blocks))
-                for number, (title, blocks) in enumerate(self.appendices(), start=1)
+                appendix(number, title, blocks) for number, (title, blocks) in enumerate(self.appendices(), start=1)
             ),
         )
 

@@ -44,12 +44,7 @@ def write(paper: Paper, published_at: datetime, path: Path) -> None:
         "chuc_vu": issuer.signer,
         "an_ban": f"Ấn bản {paper.edition_id} · SHA-256 {paper.content_sha256[:16]}…",
         "noi_dung": Markup("".join(map(_section, paper.sections))),
-        "phu_luc": Markup(
-            "".join(
-                _section(section, "HLPhuluc", on_new_page=section.has_table or number == 0)
-                for number, section in enumerate(paper.appendices)
-            )
-        ),
+        "phu_luc": Markup("".join(_section(section, "HLPhuluc") for section in paper.appendices)),
     }
     template.render({name: _nfc(value) for name, value in values.items()}, autoescape=True)
     properties = template.docx.core_properties
@@ -85,8 +80,8 @@ def _nfc(value: str | list[str]) -> str | list[str]:
 # -- WordprocessingML ------------------------------------------------------------------------------------------------
 
 
-def _section(section: Section, style: str = "HLMuc", on_new_page: bool = False) -> str:
-    made = [_paragraph(section.title, style, on_new_page=on_new_page)]
+def _section(section: Section, style: str = "HLMuc") -> str:
+    made = [_paragraph(section.title, style, on_new_page=section.on_new_page)]
     for block in section.blocks:
         if isinstance(block, Text):
             made.append(_paragraph(block.text, STYLES[block.style]))

@@ -60,15 +60,17 @@ Block = Text | Table | Chart
 
 @dataclass(frozen=True)
 class Section:
-    """A section and its blocks."""
+    """A section and its blocks; `on_new_page`: it begins one."""
 
     title: str
     blocks: tuple[Block, ...]
+    on_new_page: bool = False
 
-    @property
-    def has_table(self) -> bool:
-        """False of an appendix that only says why it is empty: it needs no page of its own."""
-        return any(isinstance(block, Table) for block in self.blocks)
+
+def appendix(number: int, title: str, blocks: Iterable[Block]) -> Section:
+    """A numbered appendix. One that only says why it is empty needs no page of its own, but for the first."""
+    made = tuple(blocks)
+    return Section(f"Phụ lục {number}. {title}", made, number == 1 or any(isinstance(block, Table) for block in made))
 
 
 @dataclass(frozen=True)

@@ -53,4 +53,4 @@ def _section(section: Section, charts: dict[str, bytes]) -> dict[str, Any]:
             blocks.append({"kind": "chart", "file": name, "caption": block.caption})
         else:
             blocks.append({"kind": "text", **asdict(block)})
-    return {"title": section.title, "has_table": section.has_table, "blocks": blocks}
+    return {"title": section.title, "on_new_page": section.on_new_page, "blocks": blocks}

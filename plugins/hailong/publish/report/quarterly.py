@@ -334,8 +334,10 @@ class Quarterly(Monthly):
             yield self.absent("portal_group")
             return
         found: dict[tuple[str, str, str, str], list[Row]] = defaultdict(list)
-        for row in rows:
-            if row["index_code"] and row["window_kind"] == self.report.header.kind and self._is_told(row, rows):
+        of_kind = [row for row in rows if row["index_code"] and row["window_kind"] == self.report.header.kind]
+        others = self._other_windows(of_kind)
+        for row in of_kind:
+            if (row["window_from"], row["window_to"]) not in others:
                 found[row["index_code"], row["window_from"], row["window_to"], row["metric_version"]].append(row)
         lines = []
         order = list(words.PORTAL_GROUPS)
@@ -371,25 +373,19 @@ class Quarterly(Monthly):
         )  # fmt: skip
         yield Text("Để tham khảo bên cạnh K, không tính vào K (Quyết định số 766/QĐ-TTg).", "note")
 
-    def _is_told(self, row: Row, rows: Sequence[Row]) -> bool:
-        """The portal counts by calendar. Of its windows that one is told which shares most days with the period, and the
-        period's own, which D is taken from; the others that touch the period stand in the workbook.
+    def _other_windows(self, rows: Sequence[Row]) -> set[tuple[str, str]]:
+        """Windows of the portal's calendar that touch the period less than another does: the workbook alone has them. The
+        period's own, which D is taken from, is none of them.
         """
         header = self.report.header
 
-        def shared(of: Row) -> int:
-            since, until = (date.fromisoformat(of[f"window_{end}"]) for end in ("from", "to"))
-            return (min(until + timedelta(days=1), header.period_end) - max(since, header.period_start)).days
+        def shared(window: tuple[str, str]) -> timedelta:
+            since, until = map(date.fromisoformat, window)
+            return min(until + timedelta(days=1), header.period_end) - max(since, header.period_start)
 
-        if row["window_from"] is None or row["window_to"] is None or row["period_code"] is not None:
-            return True
-        return shared(row) == max(
-            shared(of)
-            for of in rows
-            if of["window_kind"] == row["window_kind"]
-            and of["period_code"] is None
-            and None not in (of["window_from"], of["window_to"])
-        )
+        calendar = {(row["window_from"], row["window_to"]) for row in rows if row["period_code"] is None}
+        dated = {window for window in calendar if None not in window}
+        return dated - {max(sorted(dated), key=shared)} if dated else set()
 
     # -- the year, proposals, publication -------------------------------------------------------------------------
 
